@@ -1,0 +1,71 @@
+//! `fresnel`: the platform in one command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod analyze;
+mod decode;
+mod devices;
+mod doctor;
+mod events;
+mod recordings;
+mod replay;
+mod simulate;
+mod up;
+mod watch;
+mod zones;
+
+/// WiFi sensing: from channel state information to events.
+#[derive(Parser)]
+#[command(name = "fresnel", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the five services in this process, beside a nats-server.
+    Up(up::Args),
+    /// Play a recording through the running system.
+    Replay(replay::Args),
+    /// Show events as they happen.
+    Watch(watch::Args),
+    /// The devices that frames come from.
+    Devices(devices::Args),
+    /// The state of each zone.
+    Zones(zones::Args),
+    /// What is reachable, what is not, and the next step.
+    Doctor(doctor::Args),
+    /// Decode a recording: one line per frame. Needs no NATS.
+    Decode(decode::Args),
+    /// Motion in a recording: one line per window. Needs no NATS.
+    Analyze(analyze::Args),
+    /// The event catalogue.
+    Events(events::Args),
+    /// The public recordings that the tests use.
+    Recordings(recordings::Args),
+    /// Make CSI from a simulated room; everything is stamped `simulated`.
+    Simulate(simulate::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(args) => up::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Zones(args) => zones::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Decode(args) => decode::run(args),
+        Command::Analyze(args) => analyze::run(args),
+        Command::Events(args) => events::run(args),
+        Command::Recordings(args) => recordings::run(args),
+        Command::Simulate(args) => simulate::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("fresnel: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,12 @@
+//! `fresnel watch`.
+
+use std::process::ExitCode;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`fresnel watch` is not built yet")
+}
