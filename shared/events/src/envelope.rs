@@ -97,6 +97,10 @@ pub struct EventEnvelope {
     pub metadata: Metadata,
     /// The event itself.
     pub payload: Value,
+    /// Third token of its subject `{event_type}.{key}`: the thing whose events lie in order. It is carried by the subject,
+    /// not by the JSON; `bus` fills it in on reading.
+    #[serde(skip)]
+    pub key: String,
 }
 
 impl EventEnvelope {
@@ -120,6 +124,7 @@ impl EventEnvelope {
             version: E::VERSION,
             metadata,
             payload: serde_json::to_value(event)?,
+            key: event.key(),
         })
     }
 
