@@ -1,1 +1,3 @@
 //! dsp
+
+pub mod activity;
