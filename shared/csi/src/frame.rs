@@ -85,3 +85,87 @@ pub struct Frame {
     /// The frame says of itself that it is simulated.
     pub simulated: bool,
 }
+
+impl Layout {
+    /// Number of subcarriers, the ones without a measurement included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.subcarriers.len()
+    }
+
+    /// Whether there is no subcarrier at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subcarriers.is_empty()
+    }
+
+    /// Positions and subcarrier indices of the samples that carry a channel estimate, in the order of the samples.
+    pub fn measured(&self) -> impl Iterator<Item = (usize, i16)> + '_ {
+        let all = self.subcarriers.iter().zip(self.valid.iter()).enumerate();
+        all.filter(|(_, (_, valid))| **valid)
+            .map(|(position, (subcarrier, _))| (position, *subcarrier))
+    }
+}
+
+impl Frame {
+    /// Samples of one antenna, in the order of the layout; empty for an antenna that the frame does not hold.
+    #[must_use]
+    pub fn antenna(&self, antenna: u8) -> &[Complex32] {
+        let each = self.layout.len();
+        let start = usize::from(antenna) * each;
+        self.samples.get(start..start + each).unwrap_or_default()
+    }
+
+    /// Sample of one antenna at a position of the layout.
+    #[must_use]
+    pub fn sample(&self, antenna: u8, position: usize) -> Option<Complex32> {
+        self.antenna(antenna).get(position).copied()
+    }
+
+    /// Writes the power of every sample of one antenna that carries a channel estimate to `powers`, in the order of the
+    /// layout, and drops what `powers` held before. Units are those of the hardware, squared.
+    pub fn powers(&self, antenna: u8, powers: &mut Vec<f32>) {
+        powers.clear();
+        let samples = self.antenna(antenna).iter().zip(self.layout.valid.iter());
+        powers.extend(
+            samples
+                .filter(|(_, valid)| **valid)
+                .map(|(sample, _)| sample.norm_sqr()),
+        );
+    }
+
+    /// Time of the frame in microseconds: the device's clock where it has one, otherwise the time of reception.
+    #[must_use]
+    pub fn time_us(&self) -> i64 {
+        let device = self
+            .device_time_us
+            .and_then(|time| i64::try_from(time).ok());
+        device.unwrap_or(self.receive_time_us)
+    }
+}
+
+/// Channel number that a frequency in MHz is the centre of, in the 2.4 and 5 GHz bands (IEEE 802.11-2020, annex E).
+#[must_use]
+pub fn channel_of(frequency_mhz: u32) -> Option<u8> {
+    match frequency_mhz {
+        2484 => Some(14),
+        2412..=2472 if (frequency_mhz - 2407).is_multiple_of(5) => {
+            u8::try_from((frequency_mhz - 2407) / 5).ok()
+        }
+        5160..=5885 if frequency_mhz.is_multiple_of(5) => {
+            u8::try_from((frequency_mhz - 5000) / 5).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Centre frequency in MHz of a channel number in the 2.4 and 5 GHz bands (IEEE 802.11-2020, annex E).
+#[must_use]
+pub fn frequency_of(channel: u8) -> Option<u32> {
+    match channel {
+        1..=13 => Some(2407 + 5 * u32::from(channel)),
+        14 => Some(2484),
+        32..=177 => Some(5000 + 5 * u32::from(channel)),
+        _ => None,
+    }
+}

@@ -1,0 +1,64 @@
+//! Decoders, one module for each form in which hardware or a recording delivers CSI.
+
+pub mod adr018;
+pub mod clock;
+pub mod container;
+pub mod esp32_csv;
+pub mod espectre_npz;
+pub mod ialr_csv;
+pub mod pcap;
+pub mod ruview_jsonl;
+
+use num_complex::Complex32;
+
+/// Why a place in a recording, or a datagram, is no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub enum Error {
+    /// A datagram.
+    Adr018(#[from] adr018::Error),
+    /// A `CSI_DATA` line.
+    Esp32Csv(#[from] esp32_csv::Error),
+    /// A row of amplitudes.
+    IalrCsv(#[from] ialr_csv::Error),
+    /// A RuView line.
+    RuviewJsonl(#[from] ruview_jsonl::Error),
+    /// A pcap file.
+    Pcap(#[from] pcap::Error),
+    /// A file of datagrams with their lengths.
+    Container(#[from] container::Error),
+}
+
+impl Error {
+    /// A stable snake_case name for counting.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Adr018(error) => error.code(),
+            Self::Esp32Csv(error) => error.code(),
+            Self::IalrCsv(error) => error.code(),
+            Self::RuviewJsonl(error) => error.code(),
+            Self::Pcap(error) => error.code(),
+            Self::Container(error) => error.code(),
+        }
+    }
+}
+
+/// Appends the samples of an ESP32 buffer: pairs of signed bytes, the imaginary part first. A last odd byte is left out.
+fn push_pairs(buffer: &[u8], samples: &mut Vec<Complex32>) {
+    let (pairs, _) = buffer.as_chunks::<2>();
+    let complex = |[im, re]: &[u8; 2]| {
+        Complex32::new(f32::from(re.cast_signed()), f32::from(im.cast_signed()))
+    };
+    samples.extend(pairs.iter().map(complex));
+}
+
+/// The beginning of what was found, for a message.
+fn excerpt(bytes: &[u8]) -> String {
+    let beginning: String = String::from_utf8_lossy(bytes.get(..48).unwrap_or(bytes)).into_owned();
+    if bytes.len() > 48 {
+        format!("{beginning}...")
+    } else {
+        beginning
+    }
+}

@@ -1,0 +1,117 @@
+//! The formats of recordings, and how the first bytes tell them apart.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::decode::{esp32_csv, ialr_csv};
+
+/// Format of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Whatever the first bytes say.
+    #[default]
+    Auto,
+    /// ADR-018 datagrams, each behind its length; without time.
+    Adr018,
+    /// ADR-018 datagrams in a pcap file.
+    Adr018Pcap,
+    /// `CSI_DATA` lines of esp-csi or the ESP32-CSI-Tool.
+    Esp32Csv,
+    /// Archives of ESPectre.
+    EspectreNpz,
+    /// Amplitudes of IALR's motion detection.
+    IalrCsv,
+    /// RuView's log.
+    RuviewJsonl,
+}
+
+/// No format has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no format {name:?}: expected auto, {}", Format::names())]
+pub struct UnknownFormat {
+    /// What was asked for.
+    pub name: String,
+}
+
+impl Format {
+    /// Every format, without `auto`.
+    pub const ALL: [Self; 6] = [
+        Self::Adr018,
+        Self::Adr018Pcap,
+        Self::Esp32Csv,
+        Self::EspectreNpz,
+        Self::IalrCsv,
+        Self::RuviewJsonl,
+    ];
+
+    /// Its name, as [`FromStr`] reads it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Adr018 => "adr018",
+            Self::Adr018Pcap => "adr018-pcap",
+            Self::Esp32Csv => "esp32-csv",
+            Self::EspectreNpz => "espectre-npz",
+            Self::IalrCsv => "ialr-csv",
+            Self::RuviewJsonl => "ruview-jsonl",
+        }
+    }
+
+    /// The names of all formats, for a message.
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// The format that the first bytes of an unpacked recording show.
+    #[must_use]
+    pub fn detect(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0xD4, 0xC3, 0xB2, 0xA1, ..]
+            | [0xA1, 0xB2, 0xC3, 0xD4, ..]
+            | [0x4D, 0x3C, 0xB2, 0xA1, ..]
+            | [0xA1, 0xB2, 0x3C, 0x4D, ..]
+            | [0x0A, 0x0D, 0x0D, 0x0A, ..] => return Some(Self::Adr018Pcap),
+            [b'P', b'K', 3, 4, ..] => return Some(Self::EspectreNpz),
+            // A length, then the number of the ADR-018 family.
+            [_, _, 0, 0, _, _, 0x11, 0xC5, ..] => return Some(Self::Adr018),
+            _ => {}
+        }
+        let beginning = bytes.get(..64 * 1024).unwrap_or(bytes);
+        let text = beginning
+            .strip_prefix(b"\xEF\xBB\xBF")
+            .unwrap_or(beginning)
+            .trim_ascii_start();
+        let holds = |what: &[u8]| memchr::memmem::find(text, what).is_some();
+        if text.starts_with(ialr_csv::HEADER.as_bytes()) {
+            Some(Self::IalrCsv)
+        } else if text.starts_with(b"{") && holds(b"\"node_id\"") && holds(b"\"raw_csi\"") {
+            Some(Self::RuviewJsonl)
+        } else if text.starts_with(esp32_csv::SIMULATED_LINE.as_bytes()) || holds(b"CSI_DATA,") {
+            Some(Self::Esp32Csv)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        let known = Self::ALL
+            .into_iter()
+            .chain([Self::Auto])
+            .find(|format| format.name() == name);
+        known.ok_or_else(|| UnknownFormat {
+            name: name.to_owned(),
+        })
+    }
+}
