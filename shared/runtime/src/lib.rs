@@ -1,26 +1,37 @@
-//! What every service needs and none should write: configuration, telemetry, admin port, gRPC server, drain.
+//! What every service needs and none should write: configuration, telemetry, the admin port, the gRPC server, supervised
+//! tasks and the drain.
 //!
-//! SKELETON: the signatures below are the contract that the services are written against.
+//! A service is a library with `start(config, runtime)` and a three-line `main`:
+//!
+//! ```ignore
+//! fn main() -> ExitCode { runtime::run("signal", signal::start) }
+//! ```
+//!
+//! [`Process`] runs several services in one process: `fresnel up`, and the tests.
 
-use std::future::Future;
-use std::net::SocketAddr;
+mod admin;
+mod config;
+mod exit;
+mod grpc;
+mod process;
+mod service;
+mod signals;
+mod status;
+mod tasks;
+mod telemetry;
+
 use std::process::ExitCode;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
+use clap::Parser;
 
-/// What a service's own section of the configuration must be. Sections are named after the service with `_` for `-`:
-/// `[hardware_gateway]`, `[signal]`, ... `deny_unknown_fields` is expected on each struct; the runtime adds a suggestion.
-pub trait ServiceConfig: DeserializeOwned + Serialize + Default + Send + 'static {
-    /// Checks what serde cannot; names the key that is wrong.
-    ///
-    /// # Errors
-    /// A sentence that names the key, its value and what would be right.
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
+pub use config::{
+    ConfigError, Effective, Flags, Limits, Log, LogFormat, SERVICES, ServiceConfig, Settings,
+};
+pub use exit::{Exit, Unreachable};
+pub use process::{Ending, Process, Started, tokio_runtime};
+pub use service::Runtime;
+pub use status::{invalid_argument, refuse};
+pub use tasks::Fault;
 
 /// A service's main: reads the configuration, starts, waits for a signal, drains.
 ///
@@ -29,45 +40,23 @@ pub trait ServiceConfig: DeserializeOwned + Serialize + Default + Send + 'static
 pub fn run<C, F>(service: &'static str, start: F) -> ExitCode
 where
     C: ServiceConfig,
-    F: AsyncFnOnce(C, &mut Runtime) -> anyhow::Result<()>,
+    F: AsyncFnOnce(C, &mut Runtime) -> anyhow::Result<()> + 'static,
 {
-    let _ = (service, start);
-    ExitCode::from(70)
+    main(service, Box::new(config::Start::new(start)))
 }
 
-/// What `start` wires a service into.
-pub struct Runtime {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Runtime {
-    /// `service/instance`, for `metadata.source`.
-    pub fn source(&self) -> &str { unimplemented!() }
-    /// Connects to NATS and reconciles its streams (once a process); `/readyz` follows the connection.
-    pub async fn bus(&mut self) -> anyhow::Result<bus::Bus> { unimplemented!() }
-    /// Runs a task: an error or a panic in it is a fault that stops the service with a message. A task that is given
-    /// `shutdown()` ends by itself when it is cancelled.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) { unimplemented!() }
-    /// Cancelled when draining begins.
-    pub fn shutdown(&self) -> CancellationToken { unimplemented!() }
-    /// Starts the gRPC server with health, reflection, tracing and limits; `names` are the full service names that health
-    /// reports. Returns the bound address.
-    pub async fn serve_grpc(&mut self, routes: tonic::service::Routes, names: &[&'static str]) -> anyhow::Result<SocketAddr> { unimplemented!() }
-    /// Serves an axum router on an address of the service's own (streaming's WebSocket).
-    pub async fn serve_http(&mut self, name: &'static str, listen: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> { unimplemented!() }
-    /// Tells the outside what it listens on (printed by `fresnel up`): `("udp", addr)`.
-    pub fn announce(&mut self, what: &'static str, address: SocketAddr) { unimplemented!() }
-}
-
-/// A wrong value in a request: INVALID_ARGUMENT with google.rpc.BadRequest naming the field.
-#[must_use]
-pub fn invalid_argument(field: &str, description: impl Into<String>) -> tonic::Status {
-    let _ = field;
-    tonic::Status::invalid_argument(description.into())
-}
-
-/// Any other refusal, with google.rpc.ErrorInfo: `reason` is UPPER_SNAKE_CASE, the domain `fresnel`.
-#[must_use]
-pub fn refuse(code: tonic::Code, reason: &str, message: impl Into<String>) -> tonic::Status {
-    let _ = reason;
-    tonic::Status::new(code, message.into())
+/// [`run`] without its type parameters, so that no service compiles its own copy.
+fn main(service: &'static str, wiring: Box<dyn config::Wiring>) -> ExitCode {
+    let flags = match config::ServiceFlags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Config.into()
+            } else {
+                Exit::Clean.into()
+            };
+        }
+    };
+    process::supervise(service, &flags, wiring).into()
 }
