@@ -124,7 +124,10 @@ struct Cell {
     frames: u32,
 }
 
-const EMPTY: Cell = Cell { index: i64::MIN, frames: 0 };
+const EMPTY: Cell = Cell {
+    index: i64::MIN,
+    frames: 0,
+};
 
 impl Extractor {
     /// An extractor for frames with `antennas` times `subcarriers` samples, antenna-major. `subcarriers` are the indices of
@@ -169,8 +172,10 @@ impl Extractor {
         }
         let slot = index.rem_euclid(reach) as usize;
         let samples = self.samples;
-        let (Some(cell), Some(row)) = (self.cells.get_mut(slot), self.sums.get_mut(slot * samples..(slot + 1) * samples))
-        else {
+        let (Some(cell), Some(row)) = (
+            self.cells.get_mut(slot),
+            self.sums.get_mut(slot * samples..(slot + 1) * samples),
+        ) else {
             return false;
         };
         if cell.index != index {
@@ -179,12 +184,16 @@ impl Extractor {
         }
         cell.frames += 1;
         for range in ranges(&self.blocks, samples) {
-            let (Some(row), Some(powers), Some(valid)) =
-                (row.get_mut(range.clone()), powers.get(range.clone()), self.valid.get(range))
-            else {
+            let (Some(row), Some(powers), Some(valid)) = (
+                row.get_mut(range.clone()),
+                powers.get(range.clone()),
+                self.valid.get(range),
+            ) else {
                 continue;
             };
-            let Some(mean) = mean_power(powers, valid) else { continue };
+            let Some(mean) = mean_power(powers, valid) else {
+                continue;
+            };
             let scale = 1.0 / mean;
             for ((sum, &power), &valid) in row.iter_mut().zip(powers).zip(valid) {
                 if valid {
@@ -200,7 +209,12 @@ impl Extractor {
     ///
     /// # Errors
     /// Where too little was measured; `out` is then empty.
-    pub fn window(&mut self, start_us: i64, end_us: i64, out: &mut Vec<f32>) -> Result<(), Insufficient> {
+    pub fn window(
+        &mut self,
+        start_us: i64,
+        end_us: i64,
+        out: &mut Vec<f32>,
+    ) -> Result<(), Insufficient> {
         out.clear();
         let first = start_us.saturating_add(CELL_US - 1).div_euclid(CELL_US);
         let span = end_us.div_euclid(CELL_US).saturating_sub(first);
@@ -212,7 +226,9 @@ impl Extractor {
         self.scratch.begin();
         for index in first..first.saturating_add(span) {
             let slot = index.rem_euclid(MAX_CELLS as i64) as usize;
-            let row = self.sums.get(slot * self.samples..(slot + 1) * self.samples);
+            let row = self
+                .sums
+                .get(slot * self.samples..(slot + 1) * self.samples);
             match (self.cells.get(slot), row) {
                 (Some(cell), Some(row)) if cell.index == index && cell.frames > 0 => {
                     self.scratch.push_cell(index, cell.frames, row);
@@ -222,7 +238,11 @@ impl Extractor {
         }
         let filled = self.scratch.filled();
         if filled < needed {
-            return Err(Insufficient::Cells { filled, cells, needed });
+            return Err(Insufficient::Cells {
+                filled,
+                cells,
+                needed,
+            });
         }
         let live = self.scratch.select(&self.valid, &self.blocks, DEEP_FADE);
         if live < MIN_SUBCARRIERS {
@@ -242,23 +262,30 @@ impl Extractor {
         if valid.len() == self.valid.len() {
             return valid == self.valid.as_slice();
         }
-        self.valid.chunks(valid.len()).all(|antenna| valid.starts_with(antenna))
+        self.valid
+            .chunks(valid.len())
+            .all(|antenna| valid.starts_with(antenna))
     }
 
     fn begin(&mut self, samples: usize, valid: &[bool]) {
         self.clear();
         self.samples = samples;
         self.valid.clear();
-        self.valid.extend(valid.iter().copied().cycle().take(samples));
+        self.valid
+            .extend(valid.iter().copied().cycle().take(samples));
         self.sums.clear();
         self.sums.resize(MAX_CELLS * samples, 0.0);
     }
 
     fn normalisable(&self, powers: &[f32]) -> bool {
-        ranges(&self.blocks, self.samples).all(|range| match (powers.get(range.clone()), self.valid.get(range)) {
-            // A block without a valid sample has no gain to take out, and no part in the features.
-            (Some(powers), Some(valid)) => valid.iter().all(|v| !v) || mean_power(powers, valid).is_some(),
-            _ => false,
+        ranges(&self.blocks, self.samples).all(|range| {
+            match (powers.get(range.clone()), self.valid.get(range)) {
+                // A block without a valid sample has no gain to take out, and no part in the features.
+                (Some(powers), Some(valid)) => {
+                    valid.iter().all(|v| !v) || mean_power(powers, valid).is_some()
+                }
+                _ => false,
+            }
         })
     }
 }
@@ -277,13 +304,28 @@ pub fn gain_blocks(subcarriers: &[i16], antennas: usize) -> Vec<usize> {
         seen.push(*subcarrier);
     }
     let antennas = 0..antennas.clamp(1, MAX_SAMPLES);
-    antennas.flat_map(|antenna| fields.iter().map(move |field| antenna * subcarriers.len() + field)).collect()
+    antennas
+        .flat_map(|antenna| {
+            fields
+                .iter()
+                .map(move |field| antenna * subcarriers.len() + field)
+        })
+        .collect()
 }
 
 /// The blocks as ranges of samples; what lies past the last block's start belongs to it.
 fn ranges(blocks: &[usize], samples: usize) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
-    let ends = blocks.iter().skip(1).copied().chain(std::iter::once(samples));
-    blocks.iter().copied().zip(ends).map(move |(start, end)| start.min(samples)..end.min(samples)).filter(|r| !r.is_empty())
+    let ends = blocks
+        .iter()
+        .skip(1)
+        .copied()
+        .chain(std::iter::once(samples));
+    blocks
+        .iter()
+        .copied()
+        .zip(ends)
+        .map(move |(start, end)| start.min(samples)..end.min(samples))
+        .filter(|r| !r.is_empty())
 }
 
 /// Mean power over the valid samples; none where there is no power or a value is not a number.

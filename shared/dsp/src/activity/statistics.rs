@@ -66,7 +66,11 @@ impl Statistics {
             if !valid {
                 continue;
             }
-            let sum: f64 = self.means.chunks_exact(self.samples).filter_map(|row| row.get(position)).sum();
+            let sum: f64 = self
+                .means
+                .chunks_exact(self.samples)
+                .filter_map(|row| row.get(position))
+                .sum();
             let level = sum / cells;
             if level >= deep_fade {
                 self.live.push((position, block));
@@ -130,7 +134,11 @@ impl Statistics {
         }
         let mut of_mean = 0.0;
         for position in 0..self.samples {
-            let sum: f64 = self.means.chunks_exact(self.samples).filter_map(|row| row.get(position)).sum();
+            let sum: f64 = self
+                .means
+                .chunks_exact(self.samples)
+                .filter_map(|row| row.get(position))
+                .sum();
             of_mean += sum * sum / count;
         }
         let between = (square - of_mean) / (count - 1.0_f64).max(1.0);
@@ -145,7 +153,11 @@ impl Statistics {
         self.deviations.clear();
         for row in self.means.chunks_exact(self.samples) {
             let live = self.live.iter().zip(&self.levels);
-            self.deviations.extend(live.map(|((position, _), level)| row.get(*position).map_or(0.0, |y| y / level - 1.0)));
+            self.deviations.extend(
+                live.map(|((position, _), level)| {
+                    row.get(*position).map_or(0.0, |y| y / level - 1.0)
+                }),
+            );
         }
     }
 
@@ -155,7 +167,8 @@ impl Statistics {
         for (early, late) in pairs(&self.indices, 1) {
             let early = row(&self.deviations, early, width);
             let late = row(&self.deviations, late, width);
-            self.differences.extend(late.iter().zip(early).map(|(late, early)| late - early));
+            self.differences
+                .extend(late.iter().zip(early).map(|(late, early)| late - early));
         }
     }
 
@@ -166,7 +179,11 @@ impl Statistics {
         for (early, late) in pairs(&self.indices, lag) {
             let early = row(&self.deviations, early, width);
             let late = row(&self.deviations, late, width);
-            sum += late.iter().zip(early).map(|(late, early)| (late - early).powi(2)).sum::<f64>();
+            sum += late
+                .iter()
+                .zip(early)
+                .map(|(late, early)| (late - early).powi(2))
+                .sum::<f64>();
             count += width as f64;
         }
         if count == 0.0 || variance <= NOTHING {
@@ -178,10 +195,20 @@ impl Statistics {
 
 /// Positions of the filled cells that lie `lag` cells apart.
 fn pairs(indices: &[i64], lag: i64) -> impl Iterator<Item = (usize, usize)> + '_ {
-    indices.iter().enumerate().filter_map(move |(early, index)| {
-        let ahead = indices.iter().enumerate().skip(early + 1).take(usize::try_from(lag).unwrap_or(0));
-        ahead.into_iter().find(|(_, later)| **later == index.saturating_add(lag)).map(|(late, _)| (early, late))
-    })
+    indices
+        .iter()
+        .enumerate()
+        .filter_map(move |(early, index)| {
+            let ahead = indices
+                .iter()
+                .enumerate()
+                .skip(early + 1)
+                .take(usize::try_from(lag).unwrap_or(0));
+            ahead
+                .into_iter()
+                .find(|(_, later)| **later == index.saturating_add(lag))
+                .map(|(late, _)| (early, late))
+        })
 }
 
 fn row(values: &[f64], index: usize, width: usize) -> &[f64] {
@@ -220,7 +247,11 @@ fn root_mean_squares(values: &[f64], width: usize, out: &mut Vec<f64>) {
         rows += 1.0;
     }
     for sum in out.iter_mut() {
-        *sum = if rows == 0.0 { 0.0 } else { (*sum / rows).sqrt() };
+        *sum = if rows == 0.0 {
+            0.0
+        } else {
+            (*sum / rows).sqrt()
+        };
     }
 }
 
