@@ -104,6 +104,35 @@ pub struct EventEnvelope {
 }
 
 impl EventEnvelope {
+    /// The same in the newest version that we know; as it is where the type is unknown, the version is ours or newer, or the
+    /// payload is no object. `metadata.upgraded_from` then tells the version that it was.
+    #[must_use]
+    pub fn upgraded(mut self) -> Self {
+        let Some(info) = crate::catalogue::find(&self.event_type) else {
+            return self;
+        };
+        let was = self.version;
+        let behind = usize::try_from(info.version.saturating_sub(was)).unwrap_or(usize::MAX);
+        let Some(first) = info.upgrades.len().checked_sub(behind) else {
+            return self;
+        };
+        let Value::Object(payload) = &mut self.payload else {
+            return self;
+        };
+        if behind == 0 {
+            return self;
+        }
+        for upgrade in info.upgrades.iter().skip(first) {
+            *payload = upgrade(std::mem::take(payload));
+        }
+        self.version = info.version;
+        self.metadata
+            .extra
+            .entry("upgraded_from".into())
+            .or_insert(was.into());
+        self
+    }
+
     /// Puts `event` into an envelope.
     ///
     /// `id` is made by the caller: derived (UUID v5) from the input's id where the event follows from another, so that a
@@ -111,7 +140,11 @@ impl EventEnvelope {
     ///
     /// # Errors
     /// Where the payload cannot be written as JSON (a number that is not finite, say).
-    pub fn new<E: DomainEvent>(id: Uuid, event: &E, metadata: Metadata) -> Result<Self, serde_json::Error> {
+    pub fn new<E: DomainEvent>(
+        id: Uuid,
+        event: &E,
+        metadata: Metadata,
+    ) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id,
             event_type: E::EVENT_TYPE.to_owned(),

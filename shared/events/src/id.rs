@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::wire::Wire;
+
 /// A DNS label (RFC 1123): 1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
 ///
 /// Checked on construction, so that nothing else can become a subject token, a KV key or a resource name.
@@ -67,7 +69,11 @@ impl Name {
             .enumerate()
             .find(|(_, c)| !matches!(c, 'a'..='z' | '0'..='9' | '-'));
         if let Some((position, character)) = fault {
-            return Err(NameError::Character { name, character, position });
+            return Err(NameError::Character {
+                name,
+                character,
+                position,
+            });
         }
         if name.starts_with('-') || name.ends_with('-') {
             return Err(NameError::Hyphen { name });
@@ -161,6 +167,12 @@ macro_rules! name_ids {
                 Self::new(text)
             }
         }
+
+        impl Wire for $id {
+            fn wire_type() -> String {
+                "name".into()
+            }
+        }
     )+};
 }
 
@@ -208,6 +220,12 @@ macro_rules! uuid_ids {
         impl From<Uuid> for $id {
             fn from(id: Uuid) -> Self {
                 Self(id)
+            }
+        }
+
+        impl Wire for $id {
+            fn wire_type() -> String {
+                "uuid".into()
             }
         }
     )+};

@@ -62,7 +62,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         match DateTime::parse_from_rfc3339(text) {
             Ok(time) => Ok(Self(time.timestamp_micros())),
-            Err(_) => Err(TimestampError { text: text.to_owned() }),
+            Err(_) => Err(TimestampError {
+                text: text.to_owned(),
+            }),
         }
     }
 }
