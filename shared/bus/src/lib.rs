@@ -1,8 +1,38 @@
 //! NATS JetStream as Fresnel uses it. The only crate that knows async-nats.
 //!
-//! SKELETON: the signatures below are the contract that the services are written against.
+//! [`table`] says which streams, buckets and object stores there are. [`Bus`] is a connection: it publishes events
+//! ([`Bus::publish`], [`Bus::publish_all`], [`Bus::pipeline`]), keeps aggregates ([`Bus::append`], [`Bus::load`]), runs durable
+//! consumers ([`Bus::consume`]), and reads live ([`Bus::follow`]), past ([`Bus::replay`]) and bulk data ([`Bus::tail`]).
+//! [`server`] runs a nats-server as a child.
+//!
+//! Whatever is asked of the server is tried again, over reconnects, within `publish_timeout_s`, and then fails with an error
+//! that says what was waited for. Readers and consumers wait for ever and resume where they were. `Nats-Msg-Id` makes a
+//! repeated publish one message, for two minutes.
+
+mod batch;
+mod connect;
+mod consume;
+mod deadletter;
+mod direct;
+mod durable;
+mod error;
+mod follow;
+mod kv;
+mod lanes;
+mod objects;
+mod ordered;
+mod pipeline;
+mod publish;
+mod reconcile;
+pub mod server;
+mod store;
+pub mod subject;
+pub mod table;
+mod tail;
+mod trace;
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +41,13 @@ use bytes::Bytes;
 use events::EventEnvelope;
 use serde::{Deserialize, Serialize};
 
+pub use deadletter::DeadLetter;
+pub use error::Error;
+pub use follow::Follow;
+pub use kv::Kv;
+pub use objects::Objects;
+pub use pipeline::Pipeline;
+pub use tail::Tail;
 
 /// A boxed future: the edges of this crate are not generic, so that no service pays for its own copy.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -50,14 +87,6 @@ impl Default for Config {
             storage_scale: 1.0,
         }
     }
-}
-
-/// What went wrong, and with what.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Placeholder of the skeleton.
-    #[error("{0}")]
-    Other(String),
 }
 
 /// Where a message was stored.
@@ -153,7 +182,8 @@ pub struct ConsumerConfig {
 }
 
 /// Handles one event: the events that follow are published, then the message is acked.
-pub type Handler = Arc<dyn Fn(Delivery) -> BoxFuture<'static, Result<Vec<EventEnvelope>, Fault>> + Send + Sync>;
+pub type Handler =
+    Arc<dyn Fn(Delivery) -> BoxFuture<'static, Result<Vec<EventEnvelope>, Fault>> + Send + Sync>;
 
 /// Where a reader starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,117 +213,215 @@ pub struct DataMessage {
 
 /// A connection to NATS, cheap to clone.
 #[derive(Clone)]
-pub struct Bus {}
+pub struct Bus {
+    core: connect::Core,
+    _life: Arc<connect::Life>,
+}
 
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
 impl Bus {
     /// Connects within `connect_timeout_s`.
-    pub async fn connect(config: Config) -> Result<Self, Error> { unimplemented!() }
-    /// Creates or updates all streams, buckets and stores of the table.
-    pub async fn reconcile(&self) -> Result<(), Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where nobody answers in time, or the server refuses who we are.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let (core, life) = connect::connect(config).await?;
+        Ok(Self {
+            core,
+            _life: Arc::new(life),
+        })
+    }
+
+    /// Creates or updates all streams, buckets and stores of the table. After a reconnect this is done again by itself.
+    ///
+    /// # Errors
+    /// Where something differs in a way that the server cannot change, or there is no room for it.
+    pub async fn reconcile(&self) -> Result<(), Error> {
+        reconcile::reconcile(&self.core).await
+    }
+
     /// Whether the connection is up now.
-    pub fn is_connected(&self) -> bool { unimplemented!() }
-    /// Publishes one event and awaits the ack. Nats-Msg-Id, traceparent and ce-* headers are set here.
-    pub async fn publish(&self, event: &EventEnvelope) -> Result<Ack, Error> { unimplemented!() }
-    /// Publishes events of one stream as one atomic batch.
-    pub async fn publish_all(&self, events: &[EventEnvelope]) -> Result<Vec<Ack>, Error> { unimplemented!() }
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.core.is_connected()
+    }
+
+    /// A round trip on this connection: what was sent and subscribed before is known to the server afterwards.
+    ///
+    /// # Errors
+    /// Where the server does not answer in time.
+    pub async fn barrier(&self) -> Result<(), Error> {
+        self.core.barrier().await
+    }
+
+    /// Publishes one event and awaits the ack. Nats-Msg-Id, traceparent and ce-* headers are set here. A duplicate is a
+    /// success.
+    ///
+    /// # Errors
+    /// Where no stream takes its subject, or no ack came in time.
+    pub async fn publish(&self, event: &EventEnvelope) -> Result<Ack, Error> {
+        self.core.publish(&publish::Outgoing::event(event)?).await
+    }
+
+    /// Publishes events of one stream as one atomic batch, of at most 1,000. About 10 ms on file storage. Where some of them
+    /// are stored already, the others are added one by one.
+    ///
+    /// # Errors
+    /// Where they are of several streams, or no ack came in time: then either all are stored or none is.
+    pub async fn publish_all(&self, events: &[EventEnvelope]) -> Result<Vec<Ack>, Error> {
+        self.core.publish_all(events).await
+    }
+
     /// A pipelined publisher for hot paths: `in_flight` unacknowledged messages at most.
-    pub fn pipeline(&self, in_flight: usize) -> Pipeline { unimplemented!() }
-    /// Appends events to an aggregate that must still be at `expected`. `sequence_number`s are set here.
-    pub async fn append(&self, aggregate: &Aggregate, expected: Version, events: Vec<EventEnvelope>) -> Result<Version, AppendError> { unimplemented!() }
+    #[must_use]
+    pub fn pipeline(&self, in_flight: usize) -> Pipeline {
+        Pipeline::new(self.core.clone(), in_flight)
+    }
+
+    /// Appends events to an aggregate that must still be at `expected`. `sequence_number`s are set here. The same events
+    /// appended again (after an error that left the outcome open) are a success.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] where another writer appended first.
+    pub async fn append(
+        &self,
+        aggregate: &Aggregate,
+        expected: Version,
+        events: Vec<EventEnvelope>,
+    ) -> Result<Version, AppendError> {
+        self.core.append(aggregate, expected, events).await
+    }
+
     /// All events of an aggregate, oldest first, and its version.
-    pub async fn load(&self, aggregate: &Aggregate) -> Result<(Vec<EventEnvelope>, Version), Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where an event cannot be read, or the server not be reached.
+    pub async fn load(
+        &self,
+        aggregate: &Aggregate,
+    ) -> Result<(Vec<EventEnvelope>, Version), Error> {
+        self.core
+            .load_from_version(aggregate, Version::default())
+            .await
+    }
+
     /// The events after `version`.
-    pub async fn load_from_version(&self, aggregate: &Aggregate, version: Version) -> Result<(Vec<EventEnvelope>, Version), Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_from_version(
+        &self,
+        aggregate: &Aggregate,
+        version: Version,
+    ) -> Result<(Vec<EventEnvelope>, Version), Error> {
+        self.core.load_from_version(aggregate, version).await
+    }
+
     /// Runs a durable consumer until `stop` is cancelled, then finishes what is in hand.
-    pub fn consume(&self, config: ConsumerConfig, handler: Handler, stop: tokio_util::sync::CancellationToken) -> BoxFuture<'static, Result<(), Error>> { unimplemented!() }
-    /// Reads events without acks, in order, for ever: for live subscribers. Filters may span streams.
-    pub async fn follow(&self, filters: &[String], from: From) -> Result<Follow, Error> { unimplemented!() }
-    /// Reads the stored events that match, from a point until the newest of now (replay).
-    pub async fn replay(&self, filter: &str, from: From) -> Result<Vec<Delivery>, Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where the configuration makes no sense, or the consumer cannot be made at first. Later outages are waited out.
+    pub fn consume(
+        &self,
+        config: ConsumerConfig,
+        handler: Handler,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let bus = self.clone();
+        Box::pin(async move { consume::consume(bus.core.clone(), config, handler, stop).await })
+    }
+
+    /// Reads events without acks, in order, for ever: for live subscribers. Filters may span streams; a bare event type means
+    /// all its keys, `>` all event streams.
+    ///
+    /// # Errors
+    /// Where no stream serves a filter, or [`From::After`] is asked of several.
+    pub async fn follow(&self, filters: &[String], from: From) -> Result<Follow, Error> {
+        Follow::open(&self.core, filters, from).await
+    }
+
+    /// Goes on where a follower stood when it gave [`offset`](Follow::offset). Streams that it did not follow begin now.
+    ///
+    /// # Errors
+    /// Where the offset is malformed, or no stream serves a filter.
+    pub async fn follow_from_offset(
+        &self,
+        filters: &[String],
+        offset: &str,
+    ) -> Result<Follow, Error> {
+        Follow::resume(&self.core, filters, offset).await
+    }
+
+    /// Reads the stored events that match, from a point until the newest of now (replay); stream by stream, oldest first.
+    ///
+    /// # Errors
+    /// Where no stream serves the filter, or [`From::After`] is asked of several.
+    pub async fn replay(&self, filter: &str, from: From) -> Result<Vec<Delivery>, Error> {
+        let mut events = Vec::new();
+        let mut take = |delivery| {
+            events.push(delivery);
+            ControlFlow::Continue(())
+        };
+        self.core.replay(filter, from, &mut take).await?;
+        Ok(events)
+    }
+
+    /// The same, one by one, for what may not fit into memory; the sink may break it off.
+    ///
+    /// # Errors
+    /// As [`replay`](Self::replay).
+    pub async fn replay_each(
+        &self,
+        filter: &str,
+        from: From,
+        sink: &mut (dyn FnMut(Delivery) -> ControlFlow<()> + Send),
+    ) -> Result<(), Error> {
+        self.core.replay(filter, from, sink).await
+    }
+
     /// Reads the data plane in order from the checkpoint kept under `name`; see [`Tail`].
-    pub async fn tail(&self, name: &str, filters: &[String]) -> Result<Tail, Error> { unimplemented!() }
-    /// The newest message on a subject filter of a stream, by direct get.
-    pub async fn last(&self, subject: &str) -> Result<Option<DataMessage>, Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where the filters are not of one stream, or the server cannot be reached.
+    pub async fn tail(&self, name: &str, filters: &[String]) -> Result<Tail, Error> {
+        Tail::open(&self.core, name, filters).await
+    }
+
+    /// The newest message on a subject filter, by direct get.
+    ///
+    /// # Errors
+    /// Where no stream serves the filter, or the server cannot be reached.
+    pub async fn last(&self, subject: &str) -> Result<Option<DataMessage>, Error> {
+        self.core.last(subject).await
+    }
+
+    /// The dead letters of one consumer, or of all, after a sequence of their stream; oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn dead_letters(
+        &self,
+        consumer: Option<&str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.core.dead_letters(consumer, after, limit).await
+    }
+
     /// A KV bucket of the table.
-    pub async fn kv(&self, bucket: &str) -> Result<Kv, Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where the table has none of that name, or the server cannot be reached.
+    pub async fn kv(&self, bucket: &str) -> Result<Kv, Error> {
+        Kv::open(&self.core, bucket).await
+    }
+
     /// An object store of the table (`recordings`, `models`).
-    pub async fn objects(&self, store: &str) -> Result<Objects, Error> { unimplemented!() }
-}
-
-/// Publishes without waiting for each ack. Bounded: `publish` waits when `in_flight` acks are outstanding. A publish that
-/// fails (after retries within `publish_timeout_s`) is reported by `failures`/`flush`, never swallowed.
-#[derive(Clone)]
-pub struct Pipeline {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Pipeline {
-    /// Queues an event.
-    pub async fn publish(&self, event: &EventEnvelope) -> Result<(), Error> { unimplemented!() }
-    /// Queues a data-plane message; `id` is its Nats-Msg-Id where given.
-    pub async fn publish_data(&self, subject: String, payload: Bytes, id: Option<String>) -> Result<(), Error> { unimplemented!() }
-    /// Waits until everything queued before is acked; the first failure since the last flush, if any.
-    pub async fn flush(&self) -> Result<(), Error> { unimplemented!() }
-    /// Messages acked so far, and failed so far.
-    pub fn counts(&self) -> (u64, u64) { unimplemented!() }
-    /// The failures since the last call (bounded; the rest counted).
-    pub fn take_failures(&self) -> Vec<Error> { unimplemented!() }
-}
-
-/// A live, ordered, resumable reader of events.
-pub struct Follow {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Follow {
-    /// The next event; waits for ever.
-    pub async fn next(&mut self) -> Result<Delivery, Error> { unimplemented!() }
-}
-
-/// An ordered reader of the data plane whose position is kept in KV (`checkpoints`), so that after a crash it starts again
-/// at the first message that its windows still need. What follows from the messages must have ids derived from them: the
-/// repeated outputs are then stored once.
-pub struct Tail {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Tail {
-    /// The next messages in order, at least one, at most `max`.
-    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<DataMessage>, Error> { unimplemented!() }
-    /// Everything up to and including `sequence` is no longer needed. Written at most every 100 ms, and on `close`.
-    pub async fn checkpoint(&mut self, sequence: u64) -> Result<(), Error> { unimplemented!() }
-    /// Writes the checkpoint and closes.
-    pub async fn close(self) -> Result<(), Error> { unimplemented!() }
-}
-
-/// A KV bucket with revisions for compare-and-set.
-#[derive(Clone)]
-pub struct Kv {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Kv {
-    /// Value and revision.
-    pub async fn get(&self, key: &str) -> Result<Option<(Bytes, u64)>, Error> { unimplemented!() }
-    /// Sets, whatever was there.
-    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, Error> { unimplemented!() }
-    /// Sets only over `revision` (0: only where absent); None on a conflict.
-    pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<Option<u64>, Error> { unimplemented!() }
-    /// Removes.
-    pub async fn delete(&self, key: &str) -> Result<(), Error> { unimplemented!() }
-    /// All keys.
-    pub async fn keys(&self) -> Result<Vec<String>, Error> { unimplemented!() }
-}
-
-/// An object store.
-#[derive(Clone)]
-pub struct Objects {}
-
-#[allow(unused_variables, clippy::unimplemented, missing_docs, clippy::unused_async)]
-impl Objects {
-    /// Stores (overwrites) an object.
-    pub async fn put(&self, name: &str, data: Bytes) -> Result<(), Error> { unimplemented!() }
-    /// Reads an object whole.
-    pub async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> { unimplemented!() }
-    /// Whether it is there, and its size.
-    pub async fn size(&self, name: &str) -> Result<Option<u64>, Error> { unimplemented!() }
+    ///
+    /// # Errors
+    /// Where the table has none of that name, or the server cannot be reached.
+    pub async fn objects(&self, store: &str) -> Result<Objects, Error> {
+        Objects::open(&self.core, store).await
+    }
 }
 
 /// An aggregate whose state is rebuilt from its events.

@@ -1,0 +1,185 @@
+//! One event, or several, published and acknowledged.
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use events::EventEnvelope;
+use futures::FutureExt as _;
+
+use crate::connect::{Core, chain};
+use crate::error::Attempt;
+use crate::{Ack, Error, subject, table, trace};
+
+/// A message ready to go.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+}
+
+impl Outgoing {
+    /// An event as a message; refuses what cannot be a subject, or is of no stream.
+    pub fn event(event: &EventEnvelope) -> Result<Self, Error> {
+        let subject = format!("{}.{}", event.event_type, event.key);
+        subject::check_token(&subject, &event.key)?;
+        known(&subject)?;
+        let payload = serde_json::to_vec(event).map_err(|error| Error::Encode {
+            what: format!("{subject} {}", event.id),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            subject,
+            headers: trace::event_headers(event),
+            payload: payload.into(),
+        })
+    }
+
+    pub fn what(&self) -> String {
+        format!("publish {}", self.subject)
+    }
+}
+
+/// Refuses a subject that no stream of the table takes: its publisher would wait in vain.
+pub(crate) fn known(subject: &str) -> Result<&'static table::StreamSpec, Error> {
+    table::stream_of(subject).ok_or_else(|| Error::Subject {
+        subject: subject.to_owned(),
+        reason: "no stream takes it".to_owned(),
+    })
+}
+
+/// What the server answered to a publish that carries an expectation.
+pub(crate) enum Answer {
+    Stored(Ack),
+    /// The subject filter was not at the sequence expected.
+    Conflict,
+}
+
+impl Core {
+    /// Publishes one message, and waits for its ack.
+    pub(crate) async fn publish(&self, message: &Outgoing) -> Result<Ack, Error> {
+        let what = message.what();
+        let answer = self
+            .persist(&what, |_| self.publish_once(&what, message).boxed())
+            .await?;
+        match answer {
+            Answer::Stored(ack) => Ok(ack),
+            Answer::Conflict => Err(Error::Refused {
+                what,
+                reason: "the expected sequence was another".to_owned(),
+            }),
+        }
+    }
+
+    /// One attempt.
+    pub(crate) async fn publish_once(
+        &self,
+        what: &str,
+        message: &Outgoing,
+    ) -> Result<Answer, Attempt> {
+        let pending = self
+            .send(message)
+            .await
+            .map_err(|error| classify(what, &error))?;
+        match pending.await {
+            Ok(ack) => Ok(Answer::Stored(Ack {
+                stream: ack.stream,
+                sequence: ack.sequence,
+                duplicate: ack.duplicate,
+            })),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(Answer::Conflict)
+            }
+            Err(error) => Err(classify(what, &error)),
+        }
+    }
+
+    /// Writes the message to the connection; the future is its ack.
+    pub(crate) async fn send(
+        &self,
+        message: &Outgoing,
+    ) -> Result<jetstream::context::PublishAckFuture, PublishError> {
+        let mut publish = PublishMessage::build().payload(message.payload.clone());
+        if !message.headers.is_empty() {
+            publish = publish.headers(message.headers.clone());
+        }
+        self.js.send_publish(message.subject.clone(), publish).await
+    }
+
+    /// Publishes all, in order, and waits for all acks. Not atomic: after an attempt that failed in the middle, what is not
+    /// acknowledged is sent again, in order, and what the server had already is a duplicate.
+    pub(crate) async fn publish_each(&self, messages: &[Outgoing]) -> Result<Vec<Ack>, Error> {
+        let what = match messages {
+            [] => return Ok(Vec::new()),
+            [only] => return Ok(vec![self.publish(only).await?]),
+            [first, rest @ ..] => format!("publish {} and {} more", first.subject, rest.len()),
+        };
+        self.persist(&what, |_| self.publish_each_once(messages).boxed())
+            .await
+    }
+
+    async fn publish_each_once(&self, messages: &[Outgoing]) -> Result<Vec<Ack>, Attempt> {
+        let mut pending = Vec::with_capacity(messages.len());
+        for message in messages {
+            pending.push(
+                self.send(message)
+                    .await
+                    .map_err(|error| classify(&message.what(), &error))?,
+            );
+        }
+        let mut acks = Vec::with_capacity(messages.len());
+        for (message, ack) in messages.iter().zip(pending) {
+            let ack = ack
+                .await
+                .map_err(|error| classify(&message.what(), &error))?;
+            acks.push(Ack {
+                stream: ack.stream,
+                sequence: ack.sequence,
+                duplicate: ack.duplicate,
+            });
+        }
+        Ok(acks)
+    }
+}
+
+/// Whether trying again may help.
+pub(crate) fn classify(what: &str, error: &PublishError) -> Attempt {
+    let refused = |reason: String| {
+        Attempt::Fatal(Error::Refused {
+            what: what.to_owned(),
+            reason,
+        })
+    };
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => {
+            Attempt::Transient("no stream takes the subject (yet)".to_owned())
+        }
+        PublishErrorKind::TimedOut => Attempt::Transient("no acknowledgement came".to_owned()),
+        PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
+            Attempt::Transient(chain(error))
+        }
+        PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::WrongLastSequence
+        | PublishErrorKind::MaxPayloadExceeded => refused(chain(error)),
+        PublishErrorKind::Other => match std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        {
+            Some(inner) => classify_api(what, inner),
+            None => Attempt::Transient(chain(error)),
+        },
+    }
+}
+
+/// The same for an answer of the JetStream API.
+pub(crate) fn classify_api(what: &str, error: &jetstream::Error) -> Attempt {
+    match (error.code(), error.error_code().0) {
+        // 503: starting, recovering or without a leader; 10210: other batches are open.
+        (503, _) | (_, 10210) => Attempt::Transient(error.to_string()),
+        _ => Attempt::Fatal(Error::Refused {
+            what: what.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}

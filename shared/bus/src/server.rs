@@ -1,0 +1,520 @@
+//! A nats-server as a child process: for `fresnel up`, for tests and for the demo.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+/// Oldest server with everything that the bus uses.
+const MIN_VERSION: (u32, u32) = (2, 14);
+const PROGRAM: &str = "nats-server";
+const PID_FILE: &str = "nats-server.pid";
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// None was found.
+    #[error(
+        "no nats-server 2.14 or later: `make tools` puts one into .tools, or name one by $NATS_SERVER_BIN (looked at: {looked_at})"
+    )]
+    NotFound {
+        /// The places looked at, with what was wrong there.
+        looked_at: String,
+    },
+    /// The one that was named cannot be used.
+    #[error("{path}: {reason}")]
+    Unusable {
+        /// The program.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of its data directory cannot be written or read.
+    #[error("{path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another server works on the same data.
+    #[error("a nats-server (process {pid}) works on {data_dir} already")]
+    Running {
+        /// Its process.
+        pid: i32,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// It ended, or did not answer, while starting.
+    #[error("nats-server did not start within {waited_s:.1} s: {reason}")]
+    Start {
+        /// Seconds waited.
+        waited_s: f64,
+        /// Its last words, or what it lacks.
+        reason: String,
+    },
+}
+
+/// Finds a nats-server: `explicit`, `$NATS_SERVER_BIN`, `PATH`, then the nearest `.tools/bin` above the working directory or
+/// the running program. What is named explicitly must be usable; elsewhere, versions before 2.14 are passed over.
+///
+/// # Errors
+/// Where none is found; the error says where it looked.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ServerError> {
+    let named = explicit.map(Path::to_path_buf).or_else(|| {
+        std::env::var_os("NATS_SERVER_BIN")
+            .filter(|bin| !bin.is_empty())
+            .map(PathBuf::from)
+    });
+    if let Some(path) = named {
+        return match usable(&path) {
+            Ok(()) => Ok(path),
+            Err(reason) => Err(ServerError::Unusable { path, reason }),
+        };
+    }
+    let mut looked_at = Vec::new();
+    for candidate in candidates() {
+        if !candidate.is_file() {
+            continue;
+        }
+        match usable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(reason) => looked_at.push(format!("{}: {reason}", candidate.display())),
+        }
+    }
+    looked_at.push("PATH and .tools/bin".to_owned());
+    Err(ServerError::NotFound {
+        looked_at: looked_at.join("; "),
+    })
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = std::env::split_paths(&path)
+        .map(|dir| dir.join(PROGRAM))
+        .collect();
+    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
+    for start in starts.into_iter().flatten() {
+        candidates.extend(
+            start
+                .ancestors()
+                .map(|dir| dir.join(".tools/bin").join(PROGRAM)),
+        );
+    }
+    candidates
+}
+
+fn usable(path: &Path) -> Result<(), String> {
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.trim();
+    match version(text) {
+        Some(version) if version >= MIN_VERSION => Ok(()),
+        Some((major, minor)) => Err(format!(
+            "is {major}.{minor}; {}.{} or later is needed",
+            MIN_VERSION.0, MIN_VERSION.1
+        )),
+        None => Err(format!("does not tell its version, but {text:?}")),
+    }
+}
+
+/// `nats-server: v2.15.1` is (2, 15).
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.rsplit_once('v')?;
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// How to run a server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The program; see [`find`].
+    pub binary: PathBuf,
+    /// Where it keeps its data, its configuration and its log. Made where it is not there.
+    pub data_dir: PathBuf,
+    /// Address to listen on.
+    pub host: String,
+    /// Port; 0 lets the server choose one.
+    pub port: u16,
+    /// Log file; `nats-server.log` in the data directory where none is given.
+    pub log_file: Option<PathBuf>,
+    /// Lines for the end of the server's configuration file, e.g. an `mqtt` block.
+    pub extra_config: String,
+    /// How long it may take to answer.
+    pub start_timeout: Duration,
+}
+
+impl ServerConfig {
+    /// A server on a free port of the loopback address.
+    #[must_use]
+    pub fn new(binary: PathBuf, data_dir: PathBuf) -> Self {
+        Self {
+            binary,
+            data_dir,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            log_file: None,
+            extra_config: String::new(),
+            start_timeout: Duration::from_secs(20),
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.log_file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("nats-server.log"))
+    }
+
+    /// What is acknowledged is on disk within 10 s: a power failure costs that much at most, a crash of the server nothing.
+    fn text(&self) -> String {
+        let quoted = |path: PathBuf| {
+            serde_json::Value::String(path.to_string_lossy().into_owned()).to_string()
+        };
+        format!(
+            "server_name: fresnel\nhost: {host}\nport: {port}\nmax_payload: 8MB\nlog_file: {log}\npid_file: {pid}\nports_file_dir: {dir}\n\
+             jetstream {{\n  store_dir: {dir}\n  sync_interval: 10s\n}}\n{extra}\n",
+            host = serde_json::Value::String(self.host.clone()),
+            port = if self.port == 0 {
+                -1
+            } else {
+                i32::from(self.port)
+            },
+            log = quoted(self.log_file()),
+            pid = quoted(self.data_dir.join(PID_FILE)),
+            dir = quoted(self.data_dir.clone()),
+            extra = self.extra_config,
+        )
+    }
+}
+
+/// A running nats-server. Killed when dropped; on Linux with `setpriv` also when this process ends without dropping it.
+pub struct Server {
+    config: ServerConfig,
+    port: u16,
+    child: Running,
+}
+
+/// The child belongs to a thread of its own, which waits for its end: `setpriv --pdeathsig` acts on the end of the thread
+/// that made the child, so that thread must not be one of a pool.
+struct Running {
+    pid: i32,
+    exited: watch::Receiver<Option<String>>,
+    /// Held while a signal is sent, and by the thread while it reaps: so a signal never goes to a reused process id.
+    alive: Arc<Mutex<bool>>,
+}
+
+#[derive(Deserialize)]
+struct Ports {
+    nats: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// Where its files cannot be written, another server works on the same data, or it does not answer in time: then its
+    /// last words are part of the error.
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let file = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| ServerError::File { path, source }
+        };
+        std::fs::create_dir_all(&config.data_dir).map_err(file(&config.data_dir))?;
+        let config = ServerConfig {
+            data_dir: std::path::absolute(&config.data_dir).map_err(file(&config.data_dir))?,
+            ..config
+        };
+        if let Some(pid) = running_on(&config.data_dir) {
+            return Err(ServerError::Running {
+                pid,
+                data_dir: config.data_dir,
+            });
+        }
+        let config_file = config.data_dir.join("nats-server.conf");
+        std::fs::write(&config_file, config.text()).map_err(file(&config_file))?;
+        let began = Instant::now();
+        let child = Running::spawn(&config.binary, &config_file)
+            .await
+            .map_err(file(&config.binary))?;
+        // From here on, an early return drops `child`, which kills it.
+        let ports_file = config.data_dir.join(format!(
+            "{}_{}.ports",
+            program_name(&config.binary),
+            child.pid
+        ));
+        let late = |reason: String| ServerError::Start {
+            waited_s: began.elapsed().as_secs_f64(),
+            reason,
+        };
+        let port = loop {
+            if let Some(status) = child.exited() {
+                return Err(late(format!(
+                    "it ended with {status}: {}",
+                    last_words(&config.log_file())
+                )));
+            }
+            if let Some(port) = std::fs::read(&ports_file)
+                .ok()
+                .and_then(|text| port_of(&text))
+            {
+                break port;
+            }
+            if began.elapsed() > config.start_timeout {
+                return Err(late(format!(
+                    "it does not say its port: {}",
+                    last_words(&config.log_file())
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        let _ = std::fs::remove_file(&ports_file);
+        let server = Self {
+            port,
+            child,
+            config,
+        };
+        server.answer(began).await?;
+        Ok(server)
+    }
+
+    /// Waits until it greets.
+    async fn answer(&self, began: Instant) -> Result<(), ServerError> {
+        use tokio::io::AsyncReadExt as _;
+        loop {
+            let greeting = async {
+                let mut socket =
+                    tokio::net::TcpStream::connect((self.config.host.as_str(), self.port)).await?;
+                let mut word = [0; 4];
+                socket.read_exact(&mut word).await?;
+                Ok::<_, std::io::Error>(&word == b"INFO")
+            };
+            let left = self.config.start_timeout.saturating_sub(began.elapsed());
+            let reason = match tokio::time::timeout(left, greeting).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => "something else answers on its port".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if began.elapsed() > self.config.start_timeout || self.child.exited().is_some() {
+                let reason = format!("{reason}: {}", last_words(&self.config.log_file()));
+                return Err(ServerError::Start {
+                    waited_s: began.elapsed().as_secs_f64(),
+                    reason,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// `nats://host:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}:{}", self.config.host, self.port)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        u32::try_from(self.child.pid).unwrap_or_default()
+    }
+
+    /// Waits until it has ended by itself; how it ended.
+    pub async fn exited(&self) -> String {
+        let mut exited = self.child.exited.clone();
+        match exited.wait_for(Option::is_some).await {
+            Ok(status) => status.clone().unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Asks it to end, and kills it when it has not within 10 s.
+    pub async fn stop(self) {
+        self.child.signal(Signal::SIGTERM);
+        if tokio::time::timeout(Duration::from_secs(10), self.exited())
+            .await
+            .is_err()
+        {
+            self.kill().await;
+        }
+    }
+
+    /// Kills it at once (SIGKILL), and waits until it is gone.
+    pub async fn kill(self) {
+        self.child.signal(Signal::SIGKILL);
+        self.exited().await;
+    }
+
+    /// The configuration by which [`start`](Self::start) makes the same server again: on the same port and data.
+    #[must_use]
+    pub fn same(&self) -> ServerConfig {
+        ServerConfig {
+            port: self.port,
+            ..self.config.clone()
+        }
+    }
+
+    /// Kills it at once and starts it again on the same port and data.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn restart(self) -> Result<Self, ServerError> {
+        let config = self.same();
+        self.kill().await;
+        Self::start(config).await
+    }
+}
+
+impl Running {
+    async fn spawn(binary: &Path, config_file: &Path) -> Result<Self, std::io::Error> {
+        let mut command = match setpriv() {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
+        // Its own group: a Ctrl-C at the terminal is for us, who stop it last.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command
+            .arg("--config")
+            .arg(config_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let (started, outcome) = oneshot::channel();
+        let (exit, exited) = watch::channel(None);
+        let alive = Arc::new(Mutex::new(true));
+        let held = Arc::clone(&alive);
+        std::thread::Builder::new()
+            .name("nats-server".to_owned())
+            .spawn(move || {
+                let mut child = match command.spawn() {
+                    Ok(child) => child,
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = started.send(Ok(child.id()));
+                let status = await_end(&mut child, &held);
+                let _ = exit.send(Some(status));
+            })?;
+        let ended = || std::io::Error::other("the thread of the server ended");
+        let pid = outcome.await.map_err(|_| ended())??;
+        let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
+        Ok(Self { pid, exited, alive })
+    }
+
+    fn exited(&self) -> Option<String> {
+        self.exited.borrow().clone()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if *alive {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// Waits for the end without reaping, so that the process id stays the child's until `alive` says otherwise.
+fn await_end(child: &mut Child, alive: &Mutex<bool>) -> String {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+    while let Err(nix::errno::Errno::EINTR) =
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+    {}
+    let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
+    *alive = false;
+    match child.wait() {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The server that works on this data directory, by its pid file; one that is dead, or another program by now, is none.
+fn running_on(data_dir: &Path) -> Option<i32> {
+    let pid = std::fs::read_to_string(data_dir.join(PID_FILE))
+        .ok()?
+        .trim()
+        .parse::<i32>()
+        .ok()?;
+    kill(Pid::from_raw(pid), None).ok()?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let ours = data_dir.to_string_lossy();
+    String::from_utf8_lossy(&command)
+        .contains(ours.as_ref())
+        .then_some(pid)
+}
+
+fn setpriv() -> Option<PathBuf> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join("setpriv"))
+        .find(|program| program.is_file())
+}
+
+fn program_name(binary: &Path) -> String {
+    binary.file_name().map_or_else(
+        || PROGRAM.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+fn port_of(text: &[u8]) -> Option<u16> {
+    let ports: Ports = serde_json::from_slice(text).ok()?;
+    ports.nats.first()?.rsplit(':').next()?.parse().ok()
+}
+
+/// The end of the log, where the reason stands.
+fn last_words(log: &Path) -> String {
+    match std::fs::read_to_string(log) {
+        Ok(text) => {
+            let lines: Vec<&str> = text.lines().rev().take(3).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        }
+        Err(error) => format!("no log ({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("nats-server: v2.15.1"), Some((2, 15)));
+        assert_eq!(version("nats-server: v2.9.10"), Some((2, 9)));
+        assert!(version("nats-server: v2.9.10") < Some(MIN_VERSION));
+        assert_eq!(version("what"), None);
+    }
+
+    #[test]
+    fn ports_are_read() {
+        assert_eq!(
+            port_of(br#"{"nats":["nats://127.0.0.1:40001"],"monitoring":[]}"#),
+            Some(40001)
+        );
+        assert_eq!(port_of(b"{\"nats\":["), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! The headers of a message: its id, the trace that it belongs to, and the CloudEvents binary binding.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use events::EventEnvelope;
+use opentelemetry::propagation::{Extractor, Injector};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::message_id;
+
+pub(crate) const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
+const CE_ID: HeaderName = HeaderName::from_static("ce-id");
+const CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
+const CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+const CE_SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
+const CE_TIME: HeaderName = HeaderName::from_static("ce-time");
+const CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
+struct Headers<'a>(&'a mut HeaderMap);
+
+impl Injector for Headers<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        self.0.insert(key, value);
+    }
+}
+
+struct Received<'a>(&'a HeaderMap);
+
+impl Extractor for Received<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(HeaderValue::as_str)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+}
+
+/// Writes `traceparent` and `tracestate` of the current span, where it is part of a trace.
+pub(crate) fn inject(headers: &mut HeaderMap) {
+    let span = Span::current();
+    if span.is_none() {
+        return;
+    }
+    let context = span.context();
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut Headers(headers))
+    });
+}
+
+/// Makes `span` a child of the span that sent the message.
+pub(crate) fn continue_trace(span: &Span, headers: Option<&HeaderMap>) {
+    let Some(headers) = headers else { return };
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Received(headers))
+    });
+    // Without a tracing layer there is nothing to link, which is no fault.
+    let _ = span.set_parent(parent);
+}
+
+/// The `traceparent` of a message.
+pub(crate) fn traceparent(headers: Option<&HeaderMap>) -> Option<String> {
+    headers?
+        .get(TRACEPARENT)
+        .map(|value| value.as_str().to_owned())
+}
+
+/// All headers of an event: `Nats-Msg-Id`, trace, CloudEvents (binary mode of the NATS protocol binding).
+pub(crate) fn event_headers(event: &EventEnvelope) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, message_id(event));
+    headers.insert(CE_SPECVERSION, "1.0");
+    headers.insert(CE_ID, event.id.to_string());
+    headers.insert(CE_TYPE, encoded(&event.event_type).into_owned());
+    let source = if event.metadata.source.is_empty() {
+        "fresnel"
+    } else {
+        &event.metadata.source
+    };
+    headers.insert(CE_SOURCE, encoded(source).into_owned());
+    headers.insert(CE_TIME, event.occurred_at.to_string());
+    headers.insert(CE_SUBJECT, encoded(&event.aggregate_id).into_owned());
+    headers.insert(CONTENT_TYPE, "application/json");
+    inject(&mut headers);
+    headers
+}
+
+/// A header value as CloudEvents writes it: what is not printable ASCII, and space, `"` and `%`, percent-encoded. So no
+/// text of a user can begin another header.
+pub(crate) fn encoded(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, 0x21..=0x7e) && byte != b'"' && byte != b'%';
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The text that [`encoded`] wrote.
+pub(crate) fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut ahead = rest.clone();
+        let hex = |digit: Option<u8>| digit.and_then(|digit| char::from(digit).to_digit(16));
+        match (byte, hex(ahead.next()), hex(ahead.next())) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                rest = ahead;
+            }
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values_cannot_break_out() {
+        assert_eq!(encoded("signal/host-1"), "signal/host-1");
+        assert_eq!(
+            encoded("a\r\nNats-Rollup: all"),
+            "a%0D%0ANats-Rollup:%20all"
+        );
+        assert_eq!(encoded("Küche 100%"), "K%C3%BCche%20100%25");
+        for text in ["plain", "a\r\nb", "Küche 100%", "%", "%4", "%zz"] {
+            assert_eq!(decoded(&encoded(text)), text);
+        }
+        assert_eq!(decoded("%"), "%");
+        assert_eq!(decoded("100%x"), "100%x");
+    }
+}
