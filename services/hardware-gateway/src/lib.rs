@@ -1,1 +1,166 @@
-//! hardware-gateway
+//! hardware-gateway: takes frames from hardware and recordings, knows the devices, and puts both on the bus.
+//!
+//! A datagram is read in [`source::udp`], decoded by `csi`, attributed by the [`registry`], and goes to the data plane and
+//! its announcement in [`publish`]. What happens to a device (connected, lost, configured) is decided on the aggregate in
+//! [`device`] and appended in [`lifecycle`]. Nothing here looks into the samples.
+
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod faults;
+mod grpc;
+pub mod lifecycle;
+pub mod publish;
+pub mod registry;
+pub mod source;
+pub mod track;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use events::Timestamp;
+use events::hardware::DisconnectReason;
+use runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+use crate::error::chain;
+use crate::faults::Faults;
+use crate::lifecycle::Devices;
+use crate::publish::FramePublisher;
+use crate::source::replay::{Replays, Setup};
+use crate::source::udp::{self, Change, Listener};
+
+/// How often time-outs and gathered errors are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Starts the service.
+///
+/// # Errors
+/// Where NATS cannot be reached or an address cannot be bound.
+pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
+    // Bound first: datagrams wait in the kernel while the rest starts.
+    let socket = udp::bind(&config.udp)?;
+    rt.announce("udp", socket.local_addr()?);
+    let bus = rt.bus().await?;
+    let source = rt.source().to_owned();
+    let devices = Arc::new(Devices::load(bus.clone(), source.clone()).await?);
+    let replays = Arc::new(
+        Replays::open(Setup {
+            bus: bus.clone(),
+            devices: Arc::clone(&devices),
+            source: source.clone(),
+            in_flight: config.in_flight,
+            budget: config.announce_budget_per_s,
+            stop: rt.shutdown(),
+        })
+        .await?,
+    );
+    replays.resume().await?;
+
+    let faults = Arc::new(Mutex::new(Faults::new(micros(config.error_interval_s))));
+    let (changes, changed) = mpsc::channel(1024);
+    let publisher = FramePublisher::new(
+        bus.pipeline(config.in_flight),
+        source,
+        config.announce_budget_per_s,
+    );
+    let listener = Listener::new(
+        socket,
+        Arc::clone(&devices),
+        publisher,
+        Arc::clone(&faults),
+        changes,
+    );
+    rt.spawn("udp listener", listener.run(rt.shutdown()));
+    let timeout_us = micros(config.device_timeout_s);
+    rt.spawn(
+        "device lifecycle",
+        lifecycle_task(
+            Arc::clone(&devices),
+            faults,
+            changed,
+            timeout_us,
+            rt.shutdown(),
+        ),
+    );
+    let (draining, stop) = (Arc::clone(&replays), rt.shutdown());
+    rt.spawn("replays", async move {
+        stop.cancelled().await;
+        draining.drain().await;
+        Ok(())
+    });
+    grpc::serve(rt, devices, replays, config.max_recording_bytes).await
+}
+
+/// Appends what the listener noted, finds silent devices, and announces gathered errors.
+async fn lifecycle_task(
+    devices: Arc<Devices>,
+    faults: Arc<Mutex<Faults>>,
+    mut changes: mpsc::Receiver<Change>,
+    timeout_us: i64,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let started_us = Timestamp::now().as_micros();
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            change = changes.recv() => {
+                let Some(change) = change else { break };
+                if let Err(error) = note(&devices, change).await {
+                    tracing::warn!(error = chain(&error), "a change of a device could not be stored");
+                }
+            }
+            _ = tick.tick() => {
+                let now = Timestamp::now();
+                let silent = devices.registry().silent(now.as_micros(), timeout_us, started_us);
+                for name in silent {
+                    if let Err(error) = devices.disconnected(&name, DisconnectReason::Timeout, now, None).await {
+                        tracing::warn!(device = %name, error = chain(&error), "a disconnect could not be stored");
+                    }
+                }
+                report(&devices, &faults, now, false).await;
+            }
+        }
+    }
+    report(&devices, &faults, Timestamp::now(), true).await;
+    Ok(())
+}
+
+async fn note(devices: &Devices, change: Change) -> Result<(), error::Error> {
+    match change {
+        Change::Connected(name, link) => devices.connected(&name, &link).await,
+        Change::Discovered(sender, frame) => devices.discovered(&sender, &frame).await,
+    }
+}
+
+async fn report(devices: &Devices, faults: &Mutex<Faults>, now: Timestamp, all: bool) {
+    let due = faults
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .due(now.as_micros(), all);
+    for fault in due {
+        tracing::warn!(
+            device = fault.device,
+            code = fault.code,
+            count = fault.count,
+            "{}",
+            fault.message
+        );
+        if let Err(error) = devices.errors(&fault).await {
+            tracing::warn!(
+                device = fault.device,
+                error = chain(&error),
+                "an error event could not be stored"
+            );
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn micros(seconds: f64) -> i64 {
+    (seconds * 1e6) as i64
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `hardware-gateway` service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::run("hardware-gateway", hardware_gateway::start)
+}

@@ -1,0 +1,103 @@
+//! What can go wrong in the gateway.
+
+use events::NameError;
+use tonic::{Code, Status};
+
+/// An error of a command or a replay.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bus refused or could not be reached.
+    #[error("the message bus failed")]
+    Bus(#[from] bus::Error),
+    /// Not a DNS label.
+    #[error("{field}: {source}")]
+    Name {
+        /// Field of the request.
+        field: &'static str,
+        /// What is wrong.
+        source: NameError,
+    },
+    /// A field's value is not acceptable.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// Field of the request.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is none of that name.
+    #[error("there is no {kind} {name:?}")]
+    NotFound {
+        /// device, recording, replay.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The name or the hardware id is taken.
+    #[error("{what} {name:?} is already registered{by}")]
+    Taken {
+        /// device name or hardware id.
+        what: &'static str,
+        /// Its value.
+        name: String,
+        /// ` as device "x"`, or nothing.
+        by: String,
+    },
+    /// The etag is not the current one, or somebody else changed the device at the same time, repeatedly.
+    #[error("device {name:?} was changed by somebody else (etag {etag:?} is not current)")]
+    Changed {
+        /// The device.
+        name: String,
+        /// The etag that was given.
+        etag: String,
+    },
+    /// The recording cannot be read.
+    #[error("recording {recording}: {source}")]
+    Recording {
+        /// Name or id.
+        recording: String,
+        /// What is wrong.
+        source: csi::read::Error,
+    },
+    /// An event could not be written as JSON.
+    #[error("an event could not be encoded")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = chain(&error);
+        match &error {
+            Error::Name { field, .. } | Error::Invalid { field, .. } => {
+                runtime::invalid_argument(field, message)
+            }
+            Error::NotFound { kind, .. } => runtime::refuse(
+                Code::NotFound,
+                &format!("{}_NOT_FOUND", kind.to_uppercase()),
+                message,
+            ),
+            Error::Taken { .. } => {
+                runtime::refuse(Code::AlreadyExists, "ALREADY_REGISTERED", message)
+            }
+            Error::Changed { .. } => runtime::refuse(Code::Aborted, "ETAG_MISMATCH", message),
+            Error::Recording { .. } => runtime::invalid_argument("recording", message),
+            Error::Bus(_) => runtime::refuse(Code::Unavailable, "BUS_UNAVAILABLE", message),
+            Error::Encode(_) => runtime::refuse(Code::Internal, "ENCODING", message),
+        }
+    }
+}
+
+/// The error and what led to it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,171 @@
+//! The one way of a frame to the bus, whether it came from a socket or from a recording: the data plane first, then its
+//! announcement.
+
+use bus::Pipeline;
+use csi::Frame;
+use csi::wire::Published;
+use events::signal::CsiFrameReceived;
+use events::{
+    DataSource, DeviceId, DomainEvent, EventEnvelope, FrameId, Metadata, Name, SessionId, Timestamp,
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::track::Announcer;
+
+/// Where a frame goes and what is known of its way.
+#[derive(Clone, Debug)]
+pub struct Destination<'a> {
+    /// Id of the frame.
+    pub frame_id: Uuid,
+    /// Device, the last token of the subject.
+    pub device: &'a Name,
+    /// Zone, the token before it.
+    pub zone: &'a str,
+    /// Where the data come from.
+    pub source: DataSource,
+    /// The replay that it belongs to.
+    pub run: Option<Uuid>,
+    /// Wall clock at reading, microseconds.
+    pub ingest_time_us: i64,
+    /// The last frame of its replay.
+    pub last_of_run: bool,
+}
+
+/// Puts frames on the bus.
+pub struct FramePublisher {
+    pipeline: Pipeline,
+    source: String,
+    announcer: Announcer,
+}
+
+impl FramePublisher {
+    /// `source` goes into `metadata.source`; at most about `budget` frames per second of input time are announced.
+    #[must_use]
+    pub fn new(pipeline: Pipeline, source: String, budget: u32) -> Self {
+        Self {
+            pipeline,
+            source,
+            announcer: Announcer::new(budget),
+        }
+    }
+
+    /// Decides whether the next frame is announced; to be asked once for each frame, in order.
+    pub fn announce(&mut self, frame: &Frame) -> (bool, u32) {
+        self.announcer.announce(frame.receive_time_us)
+    }
+
+    /// Queues the frame and, where `announced`, its announcement. Waits while too many acks are outstanding.
+    ///
+    /// # Errors
+    /// Where the bus did not take it within its time.
+    pub async fn publish(
+        &self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        (announced, one_in): (bool, u32),
+    ) -> Result<(), Error> {
+        if !announced {
+            return self.data(frame, to, false, one_in).await;
+        }
+        let span = tracing::info_span!(
+            "frame receive",
+            otel.kind = "producer",
+            device = to.device.as_str(),
+            zone = to.zone,
+            sequence = frame.sequence,
+        );
+        async {
+            self.data(frame, to, true, one_in).await?;
+            self.announcement(frame, to, one_in).await
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// The data plane's half.
+    ///
+    /// # Errors
+    /// As [`FramePublisher::publish`].
+    pub async fn data(
+        &self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        announced: bool,
+        one_in: u32,
+    ) -> Result<(), Error> {
+        let published = Published {
+            frame_id: to.frame_id,
+            device: to.device.to_string(),
+            zone: to.zone.to_owned(),
+            source: to.source,
+            run_id: to.run,
+            announced,
+            sampled_one_in: one_in,
+            ingest_time_us: to.ingest_time_us,
+            last_of_run: to.last_of_run,
+        };
+        let payload = csi::wire::encode(frame, &published);
+        // Only a replay can publish a frame twice (after a restart), and only for those the server keeps ids.
+        let id = to
+            .run
+            .map(|run| format!("{}.{}", to.frame_id, run.simple()));
+        let subject = format!("data.csi.{}.{}", to.zone, to.device);
+        Ok(self.pipeline.publish_data(subject, payload, id).await?)
+    }
+
+    /// The announcement's half.
+    ///
+    /// # Errors
+    /// As [`FramePublisher::publish`].
+    pub async fn announcement(
+        &self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        one_in: u32,
+    ) -> Result<(), Error> {
+        let event = received(frame, to);
+        let id = announcement_id(to.frame_id);
+        let metadata = Metadata {
+            source: self.source.clone(),
+            data_source: Some(to.source),
+            sampled_one_in: (one_in > 1).then_some(one_in),
+            ..Metadata::default()
+        };
+        let envelope = EventEnvelope::new(id, &event, metadata)?.correlated(to.run);
+        Ok(self.pipeline.publish(&envelope).await?)
+    }
+
+    /// Waits for all acks.
+    ///
+    /// # Errors
+    /// The first failure since the last flush.
+    pub async fn flush(&self) -> Result<(), Error> {
+        Ok(self.pipeline.flush().await?)
+    }
+}
+
+/// Id of the announcement of a frame.
+#[must_use]
+pub fn announcement_id(frame_id: Uuid) -> Uuid {
+    Uuid::new_v5(&frame_id, CsiFrameReceived::EVENT_TYPE.as_bytes())
+}
+
+fn received(frame: &Frame, to: &Destination<'_>) -> CsiFrameReceived {
+    let strongest = frame.rssi_dbm.iter().max().copied();
+    let snr_db = strongest
+        .zip(frame.noise_floor_dbm)
+        .map(|(rssi, noise)| f64::from(rssi) - f64::from(noise));
+    CsiFrameReceived {
+        frame_id: FrameId(to.frame_id),
+        device_id: DeviceId(to.device.clone()),
+        session_id: to.run.map(SessionId),
+        sequence_number: frame.sequence,
+        timestamp: Timestamp::from_micros(frame.receive_time_us),
+        num_subcarriers: u16::try_from(frame.layout.subcarriers.len()).unwrap_or(u16::MAX),
+        num_antennas: frame.antennas,
+        snr_db,
+        payload_size: u64::from(frame.raw_size),
+    }
+}

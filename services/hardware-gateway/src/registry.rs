@@ -1,0 +1,336 @@
+//! The devices that are registered, and the senders that are not. In memory; rebuilt from the events at start. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bus::{EventSourced, Version};
+use csi::Frame;
+use events::hardware::DeviceDiscovered;
+use events::{DataSource, DomainEvent, EventEnvelope, Name, Timestamp};
+use uuid::Uuid;
+
+use crate::device::{Device, State};
+use crate::track::{Order, Track};
+
+/// Senders that are remembered without being registered; beyond it new ones are only counted.
+const MAX_DISCOVERED: usize = 1024;
+
+/// One registered device.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// The aggregate.
+    pub device: Device,
+    /// Its version, for the next append.
+    pub version: Version,
+    /// What was counted since the start of the service.
+    pub track: Track,
+    /// Malformed datagrams since the start of the service.
+    pub malformed: u64,
+    /// Wall clock of the newest frame, microseconds: for time-outs of live devices.
+    pub heard_us: Option<i64>,
+    /// Address of the newest datagram.
+    pub address: Option<String>,
+    /// Where the newest frame came from.
+    pub source: Option<DataSource>,
+    /// The replay that feeds it now.
+    pub run: Option<Uuid>,
+    /// A connect or disconnect of it is being appended.
+    pub changing: bool,
+}
+
+/// A sender that is not registered.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// Address of the newest datagram.
+    pub address: String,
+    /// Family of the sender.
+    pub device_type: String,
+    /// First datagram.
+    pub first_seen: Timestamp,
+    /// Newest datagram.
+    pub last_seen: Timestamp,
+    /// Valid frames since the start of the service.
+    pub frames: u64,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It belongs to a registered device.
+    Accepted {
+        /// The device.
+        device: Name,
+        /// Its zone.
+        zone: String,
+        /// It is the first since registration or a disconnect.
+        connects: bool,
+        /// How it stands to the frames before it.
+        order: Order,
+    },
+    /// Its sender is not registered.
+    Unregistered {
+        /// It was never heard before.
+        first: bool,
+    },
+}
+
+/// All that the gateway knows of devices.
+#[derive(Debug, Default)]
+pub struct Registry {
+    devices: BTreeMap<Name, Entry>,
+    by_hardware: HashMap<String, Name>,
+    discovered: BTreeMap<String, Discovered>,
+}
+
+impl Registry {
+    /// Applies one stored event: at start, and after each append of our own.
+    pub fn apply(&mut self, key: &str, event: &EventEnvelope, stream_sequence: u64) {
+        if event.event_type == DeviceDiscovered::EVENT_TYPE {
+            self.remember_discovered(event);
+            return;
+        }
+        let Ok(name) = Name::new(key) else { return };
+        let entry = self.devices.entry(name.clone()).or_default();
+        let before = entry.device.hardware_id.clone();
+        entry.device.apply(event);
+        entry.version.stream_sequence = stream_sequence.max(entry.version.stream_sequence);
+        entry.version.number = entry.device.version;
+        let (exists, after) = (entry.device.exists(), entry.device.hardware_id.clone());
+        if before != after || !exists {
+            self.by_hardware.remove(&before);
+        }
+        if exists {
+            self.discovered.remove(&after);
+            self.by_hardware.insert(after, name);
+        }
+    }
+
+    fn remember_discovered(&mut self, event: &EventEnvelope) {
+        let id = event.aggregate_id.clone();
+        if self.by_hardware.contains_key(&id) || self.discovered.len() >= MAX_DISCOVERED {
+            return;
+        }
+        let field = |name: &str| {
+            event
+                .payload
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        self.discovered.entry(id).or_insert_with(|| Discovered {
+            address: field("ip_address"),
+            device_type: field("device_type"),
+            first_seen: event.occurred_at,
+            last_seen: event.occurred_at,
+            frames: 0,
+        });
+    }
+
+    /// Decides on a frame of the sender `hardware_id`, heard from `address` at `now_us` (wall clock).
+    pub fn frame(
+        &mut self,
+        hardware_id: &str,
+        device_type: &str,
+        address: &str,
+        frame: &Frame,
+        now_us: i64,
+    ) -> Verdict {
+        if let Some(name) = self.by_hardware.get(hardware_id).cloned() {
+            let zone = self
+                .devices
+                .get(&name)
+                .map(|e| e.device.zone.clone())
+                .unwrap_or_default();
+            let source = if frame.simulated {
+                DataSource::Simulated
+            } else {
+                DataSource::Live
+            };
+            return self.accept(name, zone, frame, source, |entry| {
+                entry.heard_us = Some(now_us);
+                if entry.address.as_deref() != Some(address) {
+                    entry.address = Some(address.to_owned());
+                }
+            });
+        }
+        let seen = Timestamp::from_micros(now_us);
+        if let Some(known) = self.discovered.get_mut(hardware_id) {
+            known.last_seen = seen;
+            known.frames += 1;
+            return Verdict::Unregistered { first: false };
+        }
+        if self.discovered.len() >= MAX_DISCOVERED {
+            return Verdict::Unregistered { first: false };
+        }
+        let fresh = Discovered {
+            address: address.to_owned(),
+            device_type: device_type.to_owned(),
+            first_seen: seen,
+            last_seen: seen,
+            frames: 1,
+        };
+        self.discovered.insert(hardware_id.to_owned(), fresh);
+        Verdict::Unregistered { first: true }
+    }
+
+    /// Counts a frame of the replay `run`, which is played as `name` in `zone`.
+    pub fn replayed(
+        &mut self,
+        name: &Name,
+        zone: &str,
+        frame: &Frame,
+        source: DataSource,
+        run: Uuid,
+    ) -> Verdict {
+        self.accept(name.clone(), zone.to_owned(), frame, source, |entry| {
+            if entry.run != Some(run) {
+                entry.run = Some(run);
+                entry.track = Track::default();
+            }
+        })
+    }
+
+    /// Notes that a replay no longer feeds the device.
+    pub fn end_run(&mut self, name: &Name) {
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.run = None;
+        }
+    }
+
+    fn accept(
+        &mut self,
+        name: Name,
+        zone: String,
+        frame: &Frame,
+        source: DataSource,
+        note: impl FnOnce(&mut Entry),
+    ) -> Verdict {
+        let entry = self.devices.entry(name.clone()).or_default();
+        note(entry);
+        if entry.source != Some(source) {
+            // Counts of live and of simulated frames are not of one sequence.
+            entry.source = Some(source);
+            entry.track = Track::default();
+        }
+        let order = entry.track.push(frame);
+        let connects =
+            entry.device.exists() && entry.device.state != State::Connected && !entry.changing;
+        entry.changing |= connects;
+        Verdict::Accepted {
+            device: name,
+            zone,
+            connects,
+            order,
+        }
+    }
+
+    /// Counts a malformed datagram and says under which name: the device's, or one made from the sender's address.
+    pub fn malformed(&mut self, hardware_id: Option<&str>, address: &str) -> String {
+        let name = hardware_id
+            .and_then(|id| self.by_hardware.get(id))
+            .or_else(|| {
+                let mut at_address = self
+                    .devices
+                    .iter()
+                    .filter(|(_, e)| e.device.exists() && e.address.as_deref() == Some(address));
+                match (at_address.next(), at_address.next()) {
+                    (Some((name, _)), None) => Some(name),
+                    _ => None,
+                }
+            });
+        let Some(name) = name.cloned() else {
+            return sender_name(address);
+        };
+        if let Some(entry) = self.devices.get_mut(&name) {
+            entry.malformed += 1;
+        }
+        name.to_string()
+    }
+
+    /// Connected devices that were not heard for `timeout_us`.
+    #[must_use]
+    pub fn silent(&self, now_us: i64, timeout_us: i64, started_us: i64) -> Vec<Name> {
+        self.devices
+            .iter()
+            .filter(|(_, entry)| {
+                let heard = entry.heard_us.unwrap_or(started_us);
+                entry.device.state == State::Connected
+                    && !entry.changing
+                    && entry.run.is_none()
+                    && now_us.saturating_sub(heard) >= timeout_us
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// A registered device.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&Entry> {
+        self.devices.get(name).filter(|entry| entry.device.exists())
+    }
+
+    /// Version to append to, also for a device that does not exist (any more).
+    #[must_use]
+    pub fn version(&self, name: &Name) -> Version {
+        self.devices
+            .get(name)
+            .map(|entry| entry.version)
+            .unwrap_or_default()
+    }
+
+    /// The device that a sender is registered as.
+    #[must_use]
+    pub fn owner(&self, hardware_id: &str) -> Option<&Name> {
+        self.by_hardware.get(hardware_id)
+    }
+
+    /// Marks that a connect or disconnect is being appended, or no longer.
+    pub fn set_changing(&mut self, name: &Name, changing: bool) {
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.changing = changing;
+        }
+    }
+
+    /// Replaces an aggregate by one that was loaded again after a conflict.
+    pub fn reload(&mut self, name: &Name, events: &[EventEnvelope], version: Version) {
+        for event in events {
+            self.apply(name.as_str(), event, version.stream_sequence);
+        }
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.version = version;
+        }
+    }
+
+    /// Registered devices after `after`, by name.
+    pub fn list<'a>(&'a self, after: &'a str) -> impl Iterator<Item = (&'a Name, &'a Entry)> {
+        self.devices
+            .iter()
+            .filter(move |(name, entry)| entry.device.exists() && name.as_str() > after)
+    }
+
+    /// Unregistered senders after `after`, by hardware id.
+    pub fn list_discovered<'a>(
+        &'a self,
+        after: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Discovered)> {
+        self.discovered
+            .iter()
+            .filter(move |(id, _)| id.as_str() > after)
+    }
+}
+
+/// A DNS label for a sender that has no name: `sender-127-0-0-1`.
+fn sender_name(address: &str) -> String {
+    let mut name = String::from("sender-");
+    name.extend(address.chars().take(50).map(|c| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    }));
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use csi::{Layout, Ppdu, SampleFormat};
+
+use super::*;
+
+fn frame(sequence: u64, receive_time_us: i64) -> Frame {
+    Frame {
+        sequence,
+        counted: true,
+        device_time_us: None,
+        receive_time_us,
+        rssi_dbm: vec![-50],
+        noise_floor_dbm: Some(-92),
+        agc: None,
+        frequency_mhz: None,
+        channel: Some(6),
+        bandwidth_mhz: Some(20),
+        ppdu: Ppdu::Unknown,
+        antennas: 1,
+        layout: Arc::new(Layout {
+            name: "none",
+            subcarriers: Box::new([]),
+            valid: Box::new([]),
+        }),
+        samples: Vec::new(),
+        format: SampleFormat::Ci8,
+        raw_size: 0,
+        transmitter: None,
+        simulated: false,
+    }
+}
+
+fn orders(sequences: &[u64]) -> (Vec<Order>, Track) {
+    let mut track = Track::default();
+    let orders = sequences
+        .iter()
+        .map(|&s| track.push(&frame(s, 0)))
+        .collect();
+    (orders, track)
+}
+
+#[test]
+fn losses_are_counted_and_late_frames_taken_back() {
+    let (orders, track) = orders(&[5, 6, 9, 8, 10, 10]);
+    assert_eq!(
+        orders,
+        [
+            Order::Next,
+            Order::Next,
+            Order::Gap(2),
+            Order::Late(1),
+            Order::Next,
+            Order::Duplicate
+        ]
+    );
+    assert_eq!((track.lost, track.duplicates, track.frames), (1, 1, 6));
+}
+
+#[test]
+fn a_restart_is_no_loss() {
+    let (orders, track) = orders(&[1_000_000, 1_000_001, 0, 1]);
+    assert_eq!(orders[2], Order::Restart);
+    assert_eq!((track.lost, track.restarts), (0, 1));
+}
+
+#[test]
+fn the_rate_is_measured_over_a_second() {
+    let mut track = Track::default();
+    for i in 0..=100 {
+        track.push(&frame(i, i64::try_from(i).unwrap() * 10_000));
+    }
+    assert_eq!(track.rate_hz, Some(100.0));
+    assert_eq!(track.rssi_dbm, Some(-50.0));
+}
+
+#[test]
+fn all_frames_are_announced_within_the_budget() {
+    let mut announcer = Announcer::new(1000);
+    assert!((0..5_000).all(|i| announcer.announce(i * 1_000) == (true, 1)));
+}
+
+#[test]
+fn above_the_budget_one_in_n_is() {
+    let mut announcer = Announcer::new(1000);
+    let mut announced = [0_u32; 4];
+    let mut stands_for = 0;
+    for i in 0..20_000 {
+        let (yes, n) = announcer.announce(i * 200);
+        if yes {
+            announced[usize::try_from(i / 5_000).unwrap()] += 1;
+        }
+        if i >= 5_000 {
+            stands_for = n;
+        }
+    }
+    assert!(announced.iter().all(|&n| n <= 3_000), "{announced:?}");
+    assert_eq!(announced[1..], [1000, 1000, 1000]);
+    assert_eq!(stands_for, 5);
+}
