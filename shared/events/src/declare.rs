@@ -98,7 +98,14 @@ macro_rules! records {
                 stringify!($name).into()
             }
         }
-    )+};
+    )+
+
+        /// The structs that payloads are made of: name, and fields with their types in the words of the catalogue.
+        #[must_use]
+        pub fn records() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
+            vec![$((stringify!($name), $name::fields())),+]
+        }
+    };
 }
 pub(crate) use records;
 

@@ -101,9 +101,64 @@ pub struct EventEnvelope {
     /// not by the JSON; `bus` fills it in on reading.
     #[serde(skip)]
     pub key: String,
+    /// Fields that we do not know, from a newer release: carried along.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
 }
 
 impl EventEnvelope {
+    /// Reads an envelope, whatever the event: unknown types, newer versions and unknown fields are kept as they are.
+    ///
+    /// # Errors
+    /// Where `bytes` are no JSON, or lack a field of the envelope; the error names line and column.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The JSON of the envelope.
+    ///
+    /// # Errors
+    /// None that a value of this type can cause.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// `{event_type}.{key}`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("{}.{}", self.event_type, self.key)
+    }
+
+    /// The payload as `E`, upgraded where its version is an older one; `None` where it is another event, or of a newer version
+    /// than ours.
+    ///
+    /// # Errors
+    /// Where it says that it is an `E` and is not.
+    pub fn read<E: DomainEvent>(&self) -> Result<Option<E>, crate::DecodeError> {
+        if self.event_type != E::EVENT_TYPE || self.version > E::VERSION {
+            return Ok(None);
+        }
+        let read = if self.version < E::VERSION {
+            E::deserialize(self.clone().upgraded().payload)
+        } else {
+            E::deserialize(&self.payload)
+        };
+        read.map(Some).map_err(|source| crate::DecodeError {
+            id: self.id,
+            event_type: self.event_type.clone(),
+            version: self.version,
+            source,
+        })
+    }
+
+    /// The same with another third subject token: of a thing that the payload does not name, such as the zone of a
+    /// processed window.
+    #[must_use]
+    pub fn keyed(mut self, key: &str) -> Self {
+        self.key = crate::token(key);
+        self
+    }
+
     /// The same in the newest version that we know; as it is where the type is unknown, the version is ours or newer, or the
     /// payload is no object. `metadata.upgraded_from` then tells the version that it was.
     #[must_use]
@@ -158,6 +213,7 @@ impl EventEnvelope {
             metadata,
             payload: serde_json::to_value(event)?,
             key: event.key(),
+            extra: BTreeMap::new(),
         })
     }
 

@@ -16,6 +16,7 @@ pub mod streaming;
 pub mod types;
 pub mod workflow;
 
+mod asyncapi;
 pub mod catalogue;
 mod declare;
 pub mod envelope;
@@ -27,10 +28,12 @@ pub mod time;
 mod upgrade;
 pub mod wire;
 
+pub use asyncapi::asyncapi;
 pub use catalogue::{EventInfo, StreamInfo, catalogue, find, stream_of, streams};
 pub use envelope::{DataSource, DomainEvent, EventEnvelope, Metadata};
 pub use event::{DecodeError, Event};
 pub use id::*;
 pub use key::token;
+pub use schema::{any_envelope_schema, envelope_schema};
 pub use time::{Timestamp, TimestampError};
 pub use wire::Base64;
