@@ -283,12 +283,12 @@ async fn send(
             simulation.next_if(|simulated| simulated.frame.receive_time_us <= now_us)
         {
             simulator::datagram(&simulated, &mut datagram)?;
-            match socket.send(&datagram).await {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sent.refused += 1,
-                Err(error) => {
+            // The refusal of an earlier datagram is reported in the place of this one's sending.
+            while let Err(error) = socket.send(&datagram).await {
+                if error.kind() != io::ErrorKind::ConnectionRefused {
                     return Err(error).with_context(|| format!("{target} cannot be sent to"));
                 }
+                sent.refused += 1;
             }
             sent.frames += 1;
             if let Some(truth) = &mut truth {

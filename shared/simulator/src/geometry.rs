@@ -24,8 +24,8 @@ impl Default for Room {
     fn default() -> Self {
         Self {
             size_m: [6.0, 4.5, 2.6],
-            reflection: [-0.5, -0.5, -0.5, -0.5, -0.4, -0.4],
-            order: 2,
+            reflection: [-0.65, -0.65, -0.65, -0.65, -0.55, -0.55],
+            order: 3,
             scatter_order: 1,
         }
     }

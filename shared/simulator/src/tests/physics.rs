@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::{frames, ideal, spectrum};
 use crate::radio::HALF_WIDTH;
-use crate::{Body, Breathing, Link, Radio, Room, Scenario, Traffic, Walking};
+use crate::{Body, Breathing, Link, Radio, Room, Scenario, SimulatedFrame, Traffic, Walking};
 
 /// A room without walls.
 fn open_air() -> Room {
@@ -123,6 +123,36 @@ fn beyond(scenario: &Scenario, limit_hz: f64) -> f64 {
         / total
 }
 
+/// The strongest line of the amplitude between 4 and 40 a minute, and the width of a line, both per minute. The spectra of
+/// all subcarriers are added: one of them may sit on a blind spot.
+fn strongest_per_min(scenario: &Scenario, frames: &[SimulatedFrame]) -> (f64, f64) {
+    let mut total = vec![0.0; frames.len()];
+    for subcarrier in 2..27 {
+        let series: Vec<Complex64> = frames
+            .iter()
+            .map(|simulated| {
+                // Against the gain's steps, over the amplitude of all.
+                let samples = &simulated.frame.samples[2..27];
+                let all = samples
+                    .iter()
+                    .map(|sample| sample.norm_sqr())
+                    .sum::<f32>()
+                    .sqrt();
+                Complex64::from(f64::from(simulated.frame.samples[subcarrier].norm() / all))
+            })
+            .collect();
+        for (sum, (_, power)) in total.iter_mut().zip(spectrum(&series, scenario.rate_hz)) {
+            *sum += power;
+        }
+    }
+    let per_bin = 60.0 * scenario.rate_hz / frames.len() as f64;
+    let strongest = (0..total.len() / 2)
+        .filter(|bin| (4.0..40.0).contains(&(*bin as f64 * per_bin)))
+        .max_by(|a, b| total[*a].total_cmp(&total[*b]))
+        .expect("bins");
+    (strongest as f64 * per_bin, per_bin)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -162,23 +192,8 @@ proptest! {
             ..Scenario::default()
         };
         let frames = frames(&scenario, 1);
-        // The sum over subcarriers of the power spectra: one subcarrier may sit on a blind spot.
-        let mut total = vec![0.0; frames.len()];
-        for subcarrier in 2..27 {
-            let series: Vec<Complex64> = frames
-                .iter()
-                .map(|simulated| Complex64::from(f64::from(simulated.frame.samples[subcarrier].norm())))
-                .collect();
-            for (sum, (_, power)) in total.iter_mut().zip(spectrum(&series, scenario.rate_hz)) {
-                *sum += power;
-            }
-        }
-        let per_bin = 60.0 * scenario.rate_hz / frames.len() as f64;
-        let strongest = (0..total.len() / 2)
-            .filter(|bin| (4.0..40.0).contains(&(*bin as f64 * per_bin)))
-            .max_by(|a, b| total[*a].total_cmp(&total[*b]))
-            .expect("bins");
-        prop_assert!((strongest as f64 * per_bin - rate).abs() <= per_bin, "{} is not {rate}", strongest as f64 * per_bin);
+        let (strongest, resolution) = strongest_per_min(&scenario, &frames);
+        prop_assert!((strongest - rate).abs() <= resolution, "{strongest} is not {rate}");
         prop_assert!(frames.iter().all(|simulated| simulated.truth.breaths_per_min == Some(rate)));
     }
 }
@@ -199,5 +214,19 @@ fn the_truth_of_quiet_then_walk_turns_at_thirty_seconds() {
     assert_eq!(
         walking.bodies.first().map(|body| body.position_m),
         Some([2.0, 1.0, 1.1])
+    );
+}
+
+#[test]
+fn breathing_shows_through_the_radio_of_the_preset() {
+    let mut scenario = Scenario::preset("breathing").expect("a preset");
+    scenario.rate_hz = 20.0;
+    scenario.traffic = Traffic::ideal();
+    let frames = frames(&scenario, 1);
+    let (strongest, resolution) = strongest_per_min(&scenario, &frames);
+    // The rate swings by a twentieth.
+    assert!(
+        (strongest - 15.0).abs() <= 15.0 / 20.0 + resolution,
+        "{strongest}"
     );
 }
