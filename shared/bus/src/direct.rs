@@ -305,18 +305,20 @@ pub(crate) fn nanos(time: async_nats::datetime::DateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
-/// An event of a message's payload. The key, which the JSON does not hold, is the subject's third token.
+/// An event of a message's payload, upgraded to the newest version that we know. The key, which the JSON does not hold, is
+/// the subject's third token.
 pub(crate) fn decode(
     stream: &str,
     subject: &str,
     sequence: u64,
     payload: &[u8],
 ) -> Result<EventEnvelope, Error> {
-    let mut event: EventEnvelope =
-        serde_json::from_slice(payload).map_err(|error| Error::Decode {
+    let mut event = EventEnvelope::from_json(payload)
+        .map_err(|error| Error::Decode {
             what: format!("event {subject} at {sequence} of {stream}"),
             reason: error.to_string(),
-        })?;
+        })?
+        .upgraded();
     key_of(subject).clone_into(&mut event.key);
     Ok(event)
 }

@@ -2,7 +2,9 @@
 //!
 //! One task owns the order. It sends what is queued, and takes the acks in the same order. When one fails, or the connection
 //! is made anew, it takes nothing new from the queue until everything that is not acknowledged was sent again, in order. A
-//! message without `Nats-Msg-Id` whose ack was lost may so be stored twice; one with an id is stored once.
+//! message without `Nats-Msg-Id` whose ack was lost may so be stored twice; one with an id is stored once. What the client
+//! had taken over in the very moment in which the connection was lost, it sends first when it is back: those few may so come
+//! ahead of what is sent again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

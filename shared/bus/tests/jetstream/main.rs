@@ -1,0 +1,13 @@
+//! The bus against a real nats-server: one file per story. Without a server the tests fail and say how to get one.
+
+#![allow(missing_docs)]
+
+mod consumers;
+mod data_plane;
+mod followers;
+mod outages;
+mod publishing;
+mod sandbox;
+mod stores;
+mod streams;
+mod tracing_headers;
