@@ -55,8 +55,14 @@ pub enum Error {
     /// Not one of the known sets of columns.
     #[error("expected 24, 14 or 25 fields before the list of samples, found {found}")]
     FieldCount {
-        /// Fields before the list, or in the whole line where there is no list.
+        /// Fields before the list.
         found: usize,
+    },
+    /// There is no list: the line was cut off before it.
+    #[error("expected a list of samples in brackets, found {fields} fields and none")]
+    NoList {
+        /// Fields.
+        fields: usize,
     },
     /// A field is not what its column holds.
     #[error("field {column} ({name}): expected {expected}, found {found:?}")]
@@ -116,6 +122,7 @@ impl Error {
             Self::LineTooLong { .. } => "line_too_long",
             Self::NotCsiData { .. } => "not_csi_data",
             Self::FieldCount { .. } => "field_count",
+            Self::NoList { .. } => "no_list",
             Self::Field { .. } => "bad_field",
             Self::Truncated { .. } => "truncated",
             Self::RunTogether { .. } => "lines_run_together",

@@ -68,8 +68,8 @@ impl Error {
 
 #[derive(Deserialize)]
 struct Line<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
+    #[serde(rename = "type", default)]
+    kind: Option<&'a str>,
     timestamp: f64,
     node_id: u8,
     #[serde(default)]
@@ -95,7 +95,8 @@ pub fn decode(line: &[u8], sequence: u64) -> Result<Option<(u8, Frame)>, Error> 
         problem: error.to_string(),
     };
     let line: Line<'_> = serde_json::from_slice(text).map_err(json)?;
-    let (Some(hex), Some(subcarriers), "raw_csi") = (line.iq_hex, line.subcarriers, line.kind)
+    let (Some(hex), Some(subcarriers), Some("raw_csi")) =
+        (line.iq_hex, line.subcarriers, line.kind)
     else {
         return Ok(None);
     };

@@ -1,1 +1,207 @@
+use std::sync::Arc;
 
+use bytes::Bytes;
+use events::DataSource;
+use num_complex::Complex32;
+use prost::Message;
+use proto::csi::v1::CsiFrame;
+use uuid::Uuid;
+
+use super::{Decoder, Published, encode};
+use crate::layout::{self, Fields, Order};
+use crate::{Frame, Ppdu, SampleFormat};
+
+fn frame(format: SampleFormat, antennas: u8) -> Frame {
+    let layout = layout::esp32(Fields::LegacyHt20, Order::Fft, true);
+    let samples = usize::from(antennas) * layout.len();
+    let value = |k: usize| match format {
+        SampleFormat::Ci8 => Complex32::new(k as f32 % 256.0 - 128.0, 127.0 - k as f32 % 256.0),
+        SampleFormat::Ci16 => Complex32::new(k as f32 * 100.0 - 32768.0, 32767.0 - k as f32),
+        SampleFormat::Cf32 => Complex32::new(k as f32 / 3.0, -1e-7 * k as f32),
+        SampleFormat::Af32 => Complex32::new(k as f32 / 7.0, 0.0),
+    };
+    Frame {
+        sequence: u64::MAX,
+        counted: true,
+        device_time_us: Some(1 << 40),
+        receive_time_us: -5,
+        rssi_dbm: vec![-50; usize::from(antennas)],
+        noise_floor_dbm: Some(-128),
+        agc: Some(255),
+        frequency_mhz: Some(5180),
+        channel: Some(36),
+        bandwidth_mhz: Some(160),
+        ppdu: Ppdu::He,
+        antennas,
+        layout,
+        samples: (0..samples).map(value).collect(),
+        format,
+        raw_size: 532,
+        transmitter: Some([1, 2, 3, 4, 5, 6]),
+        simulated: false,
+    }
+}
+
+fn published() -> Published {
+    Published {
+        frame_id: Uuid::from_u128(7),
+        device: "esp32-livingroom".to_owned(),
+        zone: "livingroom".to_owned(),
+        source: DataSource::Replay,
+        run_id: Some(Uuid::from_u128(8)),
+        announced: true,
+        sampled_one_in: 4,
+        ingest_time_us: 99,
+        last_of_run: true,
+    }
+}
+
+#[test]
+fn a_frame_comes_out_as_it_went_in() {
+    let mut decoder = Decoder::default();
+    for format in [
+        SampleFormat::Ci8,
+        SampleFormat::Ci16,
+        SampleFormat::Cf32,
+        SampleFormat::Af32,
+    ] {
+        for antennas in [1, 3] {
+            let (frame, published) = (frame(format, antennas), published());
+            let found = decoder.decode(&encode(&frame, &published)).unwrap();
+            assert_eq!(found, (frame, published));
+        }
+    }
+}
+
+#[test]
+fn what_is_absent_stays_absent() {
+    let bare = Frame {
+        counted: false,
+        device_time_us: None,
+        rssi_dbm: Vec::new(),
+        noise_floor_dbm: None,
+        agc: None,
+        frequency_mhz: None,
+        channel: None,
+        bandwidth_mhz: None,
+        ppdu: Ppdu::Unknown,
+        transmitter: None,
+        simulated: true,
+        ..frame(SampleFormat::Ci8, 1)
+    };
+    let published = Published {
+        run_id: None,
+        source: DataSource::Simulated,
+        ..published()
+    };
+    assert_eq!(
+        Decoder::default()
+            .decode(&encode(&bare, &published))
+            .unwrap(),
+        (bare, published)
+    );
+}
+
+#[test]
+fn frames_of_one_layout_share_it_and_known_layouts_keep_their_name() {
+    let mut decoder = Decoder::default();
+    let mut other = frame(SampleFormat::Ci8, 1);
+    other.layout = Arc::new(crate::Layout {
+        name: "mine",
+        subcarriers: other
+            .layout
+            .subcarriers
+            .iter()
+            .map(|index| index + 100)
+            .collect(),
+        valid: other.layout.valid.clone(),
+    });
+    let (known, unknown) = (
+        encode(&frame(SampleFormat::Ci8, 1), &published()),
+        encode(&other, &published()),
+    );
+    let mut layout = |bytes| decoder.decode(bytes).unwrap().0.layout;
+    let first = [layout(&known), layout(&unknown)];
+    let second = [layout(&known), layout(&unknown)];
+    assert_eq!(
+        (first[0].name, first[1].name),
+        ("esp32-lltf64-ht64-w", "other")
+    );
+    assert!(Arc::ptr_eq(&first[0], &second[0]) && Arc::ptr_eq(&first[1], &second[1]));
+}
+
+#[test]
+fn the_memory_for_layouts_is_bounded() {
+    let mut decoder = Decoder::default();
+    for shift in 0..200 {
+        let mut frame = frame(SampleFormat::Ci8, 1);
+        frame.layout = Arc::new(crate::Layout {
+            name: "mine",
+            subcarriers: frame
+                .layout
+                .subcarriers
+                .iter()
+                .map(|index| index + shift)
+                .collect(),
+            valid: frame.layout.valid.clone(),
+        });
+        decoder.decode(&encode(&frame, &published())).unwrap();
+    }
+    assert!(decoder.layouts.len() <= super::MOST_LAYOUTS);
+}
+
+#[test]
+fn counts_that_do_not_agree_are_refused() {
+    let good = encode(&frame(SampleFormat::Ci8, 1), &published());
+    let check = |change: &dyn Fn(&mut CsiFrame), field: &str| {
+        let mut message = CsiFrame::decode(good.clone()).unwrap();
+        change(&mut message);
+        let error = Decoder::default()
+            .decode(&message.encode_to_vec().into())
+            .unwrap_err();
+        assert!(error.to_string().contains(field), "{error}");
+        assert_eq!(error.code(), "bad_field");
+    };
+    check(&|message| message.antennas = 0, "antennas");
+    check(&|message| message.antennas = 256, "antennas");
+    check(&|message| message.antennas = 200, "samples");
+    check(&|message| message.subcarriers.truncate(64), "valid");
+    check(&|message| message.subcarriers[0] = 40_000, "subcarriers");
+    check(
+        &|message| {
+            message.subcarriers.clear();
+            message.valid.clear();
+            message.samples.clear();
+        },
+        "subcarriers",
+    );
+    check(&|message| message.samples.truncate(255), "samples");
+    check(&|message| message.sample_format = 0, "sample_format");
+    check(&|message| message.ppdu_type = 9, "ppdu_type");
+    check(&|message| message.source = 0, "source");
+    check(&|message| message.frame_id.truncate(15), "frame_id");
+    check(
+        &|message| message.run_id = Bytes::from_static(b"x"),
+        "run_id",
+    );
+    check(
+        &|message| message.transmitter_mac.truncate(5),
+        "transmitter_mac",
+    );
+    check(&|message| message.rssi_dbm[0] = 300, "rssi_dbm");
+    check(&|message| message.channel = Some(256), "channel");
+    check(
+        &|message| {
+            message.sample_format = proto::csi::v1::SampleFormat::Af32.into();
+            message.samples = f32::NAN.to_le_bytes().repeat(128).into();
+        },
+        "samples",
+    );
+    assert_eq!(
+        Decoder::default()
+            .decode(&good.slice(..good.len() - 1))
+            .unwrap_err()
+            .code(),
+        "not_protobuf"
+    );
+}

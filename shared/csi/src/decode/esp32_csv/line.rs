@@ -145,8 +145,12 @@ impl Row {
                 found: excerpt(text),
             });
         }
-        let opening = memchr::memchr(b'[', text);
-        let (before, list) = text.split_at(opening.unwrap_or(text.len()));
+        let Some(opening) = memchr::memchr(b'[', text) else {
+            return Err(Error::NoList {
+                fields: text.split(|byte| *byte == b',').count(),
+            });
+        };
+        let (before, list) = text.split_at(opening);
         let before = before.strip_suffix(b"\"").unwrap_or(before);
         let before = before.strip_suffix(b",").unwrap_or(before);
         let mut split = Split {
