@@ -9,8 +9,6 @@ mod effective;
 mod flags;
 mod layers;
 mod render;
-#[cfg(test)]
-mod tests;
 mod wiring;
 
 use std::net::SocketAddr;

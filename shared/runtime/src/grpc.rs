@@ -10,6 +10,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -21,6 +22,8 @@ use edge::Edge;
 const HEALTH: &str = "grpc.health.v1.Health";
 /// An idle connection is asked for a sign of life, so that a client that vanished does not hold a stream for ever.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long clients may take to close their connections once every response has ended; one that is stalled never does.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
 /// The health of a server's services, as clients see it.
 #[derive(Clone)]
@@ -72,11 +75,12 @@ pub(crate) struct Server {
     routes: Routes,
     listener: TcpListener,
     stop: CancellationToken,
+    in_hand: TaskTracker,
 }
 
 impl Server {
     /// Puts health, reflection and the edge around `routes`. The server listens from the first moment; `stop` makes it
-    /// finish what is in hand, `drain` ends the streams that do not end by themselves.
+    /// finish what is in hand, and ends the streams that do not end by themselves.
     pub(crate) async fn new(
         routes: Routes,
         names: &[&'static str],
@@ -88,6 +92,7 @@ impl Server {
         let service =
             tonic_health::server::HealthService::from_health_reporter(health.reporter.clone());
         let edge = Arc::new(Edge::new(limits, streaming_methods()?, stop.clone()));
+        let in_hand = edge.in_hand.clone();
         let routes = routes
             .add_service(tonic_health::pb::health_server::HealthServer::new(service))
             .add_service(reflection(names).build_v1()?)
@@ -98,21 +103,30 @@ impl Server {
             routes: Routes::from(routes),
             listener,
             stop,
+            in_hand,
         };
         Ok((server, health))
     }
 
     /// Serves until `stop`, then finishes what is in hand.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        tonic::transport::Server::builder()
+        let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(self.listener).with_nodelay(Some(true)),
-                self.stop.cancelled_owned(),
-            )
-            .await?;
-        Ok(())
+                self.stop.clone().cancelled_owned(),
+            );
+        let finished = async {
+            self.stop.cancelled().await;
+            self.in_hand.close();
+            self.in_hand.wait().await;
+            tokio::time::sleep(CLOSE_GRACE).await;
+        };
+        tokio::select! {
+            outcome = serving => Ok(outcome?),
+            () = finished => Ok(()),
+        }
     }
 }
 

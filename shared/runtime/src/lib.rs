@@ -13,6 +13,7 @@ mod admin;
 mod config;
 mod exit;
 mod grpc;
+pub mod ports;
 mod process;
 mod service;
 mod signals;

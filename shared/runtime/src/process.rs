@@ -1,6 +1,8 @@
 //! A process with one or more services: started in order, stopped in reverse.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::config::{
     Common, Effective, ServiceConfig, ServiceFlags, Settings, Start, Wiring, section,
 };
 use crate::exit::{Exit, Unreachable};
+use crate::ports;
 use crate::service::Runtime;
 use crate::signals::{self, AbortHooks};
 use crate::tasks::{Fault, Faults};
@@ -86,7 +89,9 @@ pub struct Process {
     shared: Arc<Shared>,
     hooks: AbortHooks,
     telemetry: Option<Telemetry>,
-    services: Mutex<Vec<Runtime>>,
+    /// In the order in which their starts began.
+    services: Mutex<BTreeMap<usize, Runtime>>,
+    begun: AtomicUsize,
 }
 
 /// What a started service listens on.
@@ -163,11 +168,12 @@ impl Process {
             }),
             hooks: AbortHooks::default(),
             telemetry: None,
-            services: Mutex::new(Vec::new()),
+            services: Mutex::new(BTreeMap::new()),
+            begun: AtomicUsize::new(0),
         })
     }
 
-    /// Starts a service; ready when this returns. Several may start at once; they stop in reverse order of having started.
+    /// Starts a service; ready when this returns. Several may start at once; the last begun stops first.
     ///
     /// # Errors
     /// What kept it from starting; [`Exit::of`] says what that means. Nothing of it runs on.
@@ -201,6 +207,7 @@ impl Process {
         service: &'static str,
         mut wiring: Box<dyn Wiring>,
     ) -> anyhow::Result<Started> {
+        let place = self.begun.fetch_add(1, Ordering::Relaxed);
         let config = self.settings.resolve(Some((service, &mut *wiring)))?;
         let mut rt = Runtime::begin(service, self.shared.clone(), &config).await?;
         let outcome = tokio::select! {
@@ -213,7 +220,7 @@ impl Process {
         self.services
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(rt);
+            .insert(place, rt);
         Ok(started)
     }
 
@@ -251,7 +258,7 @@ impl Process {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         let mut exit = Exit::Clean;
-        for service in services.into_iter().rev() {
+        for service in services.into_values().rev() {
             for task in service.stop(deadline).await {
                 tracing::error!(
                     task,
@@ -339,7 +346,11 @@ async fn live(
         started = process.start_boxed(service, wiring) => started,
         () = stop.cancelled() => return Ok(process.stop().await),
     };
-    if let Err(error) = started {
+    let written = started.and_then(|started| match &flags.ports_file {
+        Some(path) => ports::write(path, &[started], serde_json::Map::new()),
+        None => Ok(()),
+    });
+    if let Err(error) = written {
         tracing::error!("{error:#}");
         let exit = Exit::of(&error);
         process.stop().await;

@@ -87,7 +87,9 @@ impl Settings {
             files: HashMap::new(),
             figment,
         };
-        merged.check_sections(&own)?;
+        if wiring.is_some() {
+            merged.check_sections(&own)?;
+        }
         let common = Common {
             nats: merged.section("nats")?,
             log: merged.section::<Log>("log")?,
@@ -104,9 +106,14 @@ impl Settings {
             grpc = merged.section::<Listen>(&format!("{own}.grpc"))?.listen;
             admin = merged.section::<Listen>(&format!("{own}.admin"))?.listen;
             merged.own_section(&own, wiring)?;
-            wiring
-                .validate()
-                .map_err(|error| merged.invalid(format!("{own}.{error}")))?;
+            wiring.validate().map_err(|error| {
+                let named = error.starts_with(&format!("{own}."));
+                merged.invalid(if named {
+                    error
+                } else {
+                    format!("{own}.{error}")
+                })
+            })?;
         }
         Ok(Effective {
             common,
@@ -274,10 +281,11 @@ impl Merged {
                 else {
                     return Ok(false);
                 };
-                let Some(Value::Dict(_, table)) = at(root, &error.path) else {
+                let parent = parent(&error.path, field);
+                let Some(Value::Dict(_, table)) = at(root, parent) else {
                     return Ok(false);
                 };
-                let path = joined(section, &error.path, key);
+                let path = joined(section, parent, key);
                 let Some(file) = table.remove(field) else {
                     return Ok(false);
                 };
@@ -356,12 +364,14 @@ impl Merged {
     ) -> ConfigError {
         let here = joined(section, &error.path, "");
         if let Kind::UnknownField(field, known) = &error.kind {
-            let path = joined(section, &error.path, field);
+            let parent = parent(&error.path, field);
+            let here = joined(section, parent, "");
+            let path = joined(section, parent, field);
             let mut known = known.to_vec();
-            if error.path.is_empty() {
+            if parent.is_empty() {
                 known.extend(also_known);
             }
-            let source = match at(root, &error.path) {
+            let source = match at(root, parent) {
                 Some(Value::Dict(_, table)) => {
                     table.get(field).map(|value| self.source_of(&path, value))
                 }
@@ -421,6 +431,14 @@ fn at<'a>(root: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     Some(value)
 }
 
+/// Where an unknown field stands: figment ends the path with the field itself.
+fn parent<'a>(path: &'a [String], field: &str) -> &'a [String] {
+    match path.split_last() {
+        Some((last, parent)) if last == field => parent,
+        _ => path,
+    }
+}
+
 fn first_leaf(value: &Value) -> Option<&Value> {
     match value {
         Value::Dict(_, dict) => dict.values().find_map(first_leaf),
@@ -453,12 +471,12 @@ fn suggestion(parent: &str, wrong: &str, known: &[&str]) -> String {
     }
 }
 
-/// Port 0 for every default address under a key `listen`.
+/// Port 0 for every default address whose key ends in `listen`.
 fn free_ports(dict: &mut Dict) {
     for (key, value) in dict.iter_mut() {
         match value {
             Value::Dict(_, inner) => free_ports(inner),
-            Value::String(_, text) if key == "listen" => {
+            Value::String(_, text) if key.ends_with("listen") => {
                 if let Ok(mut address) = text.parse::<SocketAddr>() {
                     address.set_port(0);
                     *text = address.to_string();

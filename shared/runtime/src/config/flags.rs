@@ -43,4 +43,7 @@ pub struct ServiceFlags {
     /// Address of the admin server: /livez, /readyz, /metrics (key <service>.admin.listen).
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<SocketAddr>,
+    /// Write the addresses that it listens on into this file, as JSON, once it is ready; for scripts, with port 0.
+    #[arg(long, value_name = "FILE")]
+    pub ports_file: Option<PathBuf>,
 }

@@ -76,6 +76,16 @@ impl Settings {
         self.add_text(format!("set {key}"), key, value)
     }
 
+    /// Whether a key is given anywhere, so that its default does not hold.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.layers.iter().any(|layer| {
+            Value::Dict(Tag::Default, layer.values.clone())
+                .find(key)
+                .is_some()
+        })
+    }
+
     pub(super) fn read(
         flags: &Flags,
         environment: impl Iterator<Item = (String, String)>,
@@ -127,7 +137,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Only variables with `__` are keys; one that names a section with a single `_` is taken for a slip.
+    /// Only variables with `__` are keys; one that names a section with a single `_` is taken for a slip, but for
+    /// `FRESNEL_<SERVICE>_ADDRESS`, by which clients find a service.
     fn add_variable(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let Some(rest) = name.strip_prefix("FRESNEL_") else {
             return Ok(());
@@ -137,6 +148,9 @@ impl Settings {
             return self.add_text(format!("environment variable {name}"), &key, value);
         }
         let rest = rest.to_ascii_lowercase();
+        if rest.ends_with("_address") {
+            return Ok(());
+        }
         let services = SERVICES.iter().map(|service| section(service));
         for section in services.chain(COMMON.map(str::to_owned)) {
             if let Some(key) = rest.strip_prefix(&format!("{section}_")) {

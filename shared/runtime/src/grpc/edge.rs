@@ -1,6 +1,7 @@
 //! What every gRPC request passes: the caller's trace, a span, the limits, and the end of streams when the server drains.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,12 +11,15 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use axum::middleware::Next;
+use futures::FutureExt;
 use http_body::{Frame, SizeHint};
 use opentelemetry::metrics::Histogram;
 use opentelemetry::propagation::Extractor;
 use opentelemetry::{KeyValue, global};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -36,6 +40,8 @@ pub(super) struct Edge {
     timeout: Duration,
     streaming: HashSet<String>,
     drain: CancellationToken,
+    /// The requests whose responses have not ended.
+    pub(super) in_hand: TaskTracker,
     durations: Histogram<f64>,
 }
 
@@ -51,6 +57,7 @@ impl Edge {
             timeout: Duration::from_secs_f64(limits.request_timeout_s),
             streaming,
             drain,
+            in_hand: TaskTracker::new(),
             durations: global::meter("runtime")
                 .f64_histogram("rpc.server.duration")
                 .with_unit("s")
@@ -67,10 +74,11 @@ pub(super) async fn pass(
     next: Next,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    let in_hand = edge.in_hand.token();
     // Health and reflection are asked all the time: no spans, no limits.
     if path.starts_with("/grpc.") {
         let response = next.run(request).await;
-        return response.map(|body| Body::new(Observed::new(body, &edge, None, true)));
+        return response.map(|body| Body::new(Observed::new(body, &edge, in_hand, None, true)));
     }
     let call = Call::begin(&path, request.headers(), &edge);
     let streams = edge.streaming.contains(&path);
@@ -91,7 +99,7 @@ pub(super) async fn pass(
         call.end(&status);
         return response;
     }
-    response.map(|body| Body::new(Observed::new(body, &edge, Some(call), streams)))
+    response.map(|body| Body::new(Observed::new(body, &edge, in_hand, Some(call), streams)))
 }
 
 async fn answer(
@@ -99,6 +107,17 @@ async fn answer(
     _permit: OwnedSemaphorePermit,
     timeout: Option<Duration>,
 ) -> Response<Body> {
+    // What panicked was logged where it happened; the connection, and the other requests on it, go on.
+    let response = AssertUnwindSafe(response).catch_unwind().map(|outcome| {
+        outcome.unwrap_or_else(|_| {
+            refuse(
+                Code::Internal,
+                "PANIC",
+                "the request met a fault of the service",
+            )
+            .into_http()
+        })
+    });
     let Some(timeout) = timeout else {
         return response.await;
     };
@@ -150,20 +169,20 @@ impl Call {
     fn end(&self, status: &Status) {
         let code = status.code();
         self.span.record("rpc.grpc.status_code", code as i32);
-        let message = status.message();
+        let text = status.message();
         self.span.in_scope(|| match code {
             Code::Unknown | Code::Internal | Code::DataLoss => {
                 self.span.record("otel.status_code", "ERROR");
-                tracing::error!(?code, message, "request failed");
+                tracing::error!(?code, text, "request failed");
             }
             Code::Unavailable
             | Code::DeadlineExceeded
             | Code::ResourceExhausted
             | Code::Unimplemented => {
                 self.span.record("otel.status_code", "ERROR");
-                tracing::warn!(?code, message, "request refused");
+                tracing::warn!(?code, text, "request refused");
             }
-            _ => tracing::debug!(?code, message, "request answered"),
+            _ => tracing::debug!(?code, text, "request answered"),
         });
         let attributes = [
             KeyValue::new("rpc.service", self.service.clone()),
@@ -193,10 +212,17 @@ struct Observed {
     call: Option<Call>,
     drain: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ended: bool,
+    _in_hand: TaskTrackerToken,
 }
 
 impl Observed {
-    fn new(body: Body, edge: &Edge, call: Option<Call>, streams: bool) -> Self {
+    fn new(
+        body: Body,
+        edge: &Edge,
+        in_hand: TaskTrackerToken,
+        call: Option<Call>,
+        streams: bool,
+    ) -> Self {
         let drain = streams.then(|| {
             let draining = edge.drain.clone().cancelled_owned();
             let grace = async move {
@@ -210,6 +236,7 @@ impl Observed {
             call,
             drain,
             ended: false,
+            _in_hand: in_hand,
         }
     }
 
