@@ -1,0 +1,136 @@
+//! CPU time of each stage and of the whole per-frame path, for 1x64, 3x30 and 4x64 samples.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use dsp::activity::Extractor;
+use dsp::autocorrelation::{Autocorrelation, Part, Series};
+use dsp::gain::GainBlocks;
+use dsp::hampel::{Scratch, hampel};
+use dsp::motion::MotionMeter;
+use num_complex::Complex32;
+
+const FRAMES: usize = 200;
+const PERIOD_US: i64 = 10_000;
+/// Windows are evaluated every half second: so many frames share the cost of one.
+const FRAMES_PER_HOP: usize = 50;
+
+struct Room {
+    antennas: usize,
+    subcarriers: Vec<i16>,
+    valid: Vec<bool>,
+    frames: Vec<Vec<Complex32>>,
+}
+
+impl Room {
+    /// Frames of a room; `moving` changes the shape, so that everything is looked at.
+    fn new(antennas: usize, count: i16, moving: bool) -> Self {
+        let subcarriers: Vec<i16> = (-count / 2..count - count / 2).collect();
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as f32 / 16_777_216.0 - 0.5
+        };
+        let frames = (0..FRAMES)
+            .map(|t| {
+                let time = t as f32 / 100.0;
+                (0..antennas * subcarriers.len())
+                    .map(|k| {
+                        let sway = if moving {
+                            8.0 * (7.0 * time + k as f32 / 9.0).cos()
+                        } else {
+                            0.0
+                        };
+                        Complex32::new(
+                            (30.0 + sway + 2.0 * noise()).round(),
+                            (10.0 + 2.0 * noise()).round(),
+                        )
+                    })
+                    .collect()
+            })
+            .collect();
+        Self {
+            antennas,
+            valid: vec![true; subcarriers.len()],
+            subcarriers,
+            frames,
+        }
+    }
+
+    fn rows(&self) -> (Vec<i64>, Vec<f32>, usize) {
+        let blocks = GainBlocks::new(&self.subcarriers, &self.valid, self.antennas);
+        let mut rows = Vec::new();
+        let mut row = Vec::new();
+        for frame in &self.frames {
+            blocks.normalise(frame, &mut row).unwrap();
+            rows.extend_from_slice(&row);
+        }
+        (
+            (0..FRAMES as i64).map(|t| t * PERIOD_US).collect(),
+            rows,
+            blocks.width(),
+        )
+    }
+}
+
+fn stages(criterion: &mut Criterion) {
+    for (antennas, subcarriers) in [(1, 64), (3, 30), (4, 64)] {
+        let name = format!("{antennas}x{subcarriers}");
+        let room = Room::new(antennas, subcarriers, true);
+        let (times_us, rows, width) = room.rows();
+        let series = Series {
+            times_us: &times_us,
+            rows: &rows,
+            width,
+        };
+        let blocks = GainBlocks::new(&room.subcarriers, &room.valid, antennas);
+        let mut row = Vec::new();
+        criterion.bench_function(
+            BenchmarkId::new("gain, per frame", &name)
+                .to_string()
+                .as_str(),
+            |b| {
+                b.iter(|| blocks.normalise(black_box(&room.frames[7]), &mut row));
+            },
+        );
+        let mut sums = Autocorrelation::default();
+        criterion.bench_function(&format!("first lag, per window of 200/{name}"), |b| {
+            b.iter(|| sums.first_lag(black_box(series), |_| Part::First, 25_000.0, 1e-4, None));
+        });
+        let mut meter = MotionMeter::default();
+        criterion.bench_function(&format!("motion, per window of 200/{name}"), |b| {
+            b.iter(|| meter.measure(black_box(series), 1e-4));
+        });
+        let mut scratch = Scratch::default();
+        criterion.bench_function(&format!("hampel, one row/{name}"), |b| {
+            b.iter(|| {
+                row.copy_from_slice(&rows[..width]);
+                hampel(black_box(&mut row), 3, 3.0, &mut scratch)
+            });
+        });
+        let mut extractor = Extractor::new(&room.subcarriers, antennas);
+        let mut powers = Vec::new();
+        let mut features = Vec::new();
+        // One hop of 50 frames, divided by them: what one frame costs on average, windows included.
+        criterion.bench_function(
+            &format!("whole path, per hop of {FRAMES_PER_HOP} frames/{name}"),
+            |b| {
+                b.iter(|| {
+                    for (frame, time) in room.frames[..FRAMES_PER_HOP].iter().zip(&times_us) {
+                        let _ = blocks.normalise(black_box(frame), &mut row);
+                        powers.clear();
+                        powers.extend(frame.iter().map(Complex32::norm_sqr));
+                        extractor.push(*time, &powers, &room.valid);
+                    }
+                    let _ = extractor.window(0, 500_000, &mut features);
+                    meter.measure(black_box(series), 1e-4)
+                });
+            },
+        );
+    }
+}
+
+criterion_group!(benches, stages);
+criterion_main!(benches);

@@ -1,0 +1,225 @@
+use std::f64::consts::TAU;
+
+use super::*;
+
+/// Deterministic noise.
+struct Noise(u64);
+
+impl Noise {
+    fn uniform(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+    fn normal(&mut self) -> f64 {
+        (-2.0 * (1.0 - self.uniform()).ln()).sqrt() * (TAU * self.uniform()).cos()
+    }
+}
+
+const WIDTH: usize = 52;
+const FRAMES: usize = 200;
+
+/// Two seconds at 100 Hz: a static shape with 2 % noise, times `change`.
+fn room(seed: u64, change: impl Fn(f64, usize) -> f64) -> (Vec<i64>, Vec<f32>) {
+    let mut noise = Noise(seed * 2_654_435_761 + 1);
+    let times: Vec<i64> = (0..FRAMES as i64)
+        .map(|t| t * 10_000 + (noise.uniform() * 600.0) as i64)
+        .collect();
+    let mut rows = Vec::new();
+    for time in &times {
+        for k in 0..WIDTH {
+            let shape = 1.0 + 0.4 * (k as f64 / 9.0).cos();
+            rows.push(
+                (shape * change(*time as f64 / 1e6, k) * (1.0 + 0.04 * noise.normal())) as f32,
+            );
+        }
+    }
+    (times, rows)
+}
+
+fn measure((times_us, rows): &(Vec<i64>, Vec<f32>)) -> Motion {
+    MotionMeter::default()
+        .measure(
+            Series {
+                times_us,
+                rows,
+                width: WIDTH,
+            },
+            1e-4,
+        )
+        .unwrap()
+}
+
+fn body(t: f64, k: usize) -> f64 {
+    1.0 + 0.25 * (6.0 * t + 2.5 * (1.7 * t).sin() + k as f64 / 6.0).cos()
+        + 0.1 * (11.0 * t - k as f64 / 4.0).cos()
+}
+
+#[test]
+fn an_empty_room_is_near_zero() {
+    for seed in 1..20 {
+        let motion = measure(&room(seed, |_, _| 1.0));
+        assert!(motion.statistic < 0.1, "{motion:?}");
+    }
+}
+
+#[test]
+fn a_moving_body_stands_out_and_nothing_explains_it_away() {
+    for seed in 1..20 {
+        let motion = measure(&room(seed, body));
+        assert!(motion.statistic > 0.6, "{motion:?}");
+        assert_eq!(motion.explanation, None, "{motion:?}");
+    }
+}
+
+#[test]
+fn a_shuffled_body_is_noise() {
+    let (times, rows) = room(3, body);
+    let mut order: Vec<usize> = (0..FRAMES).collect();
+    let mut noise = Noise(99);
+    order.sort_by_cached_key(|_| (noise.uniform() * 1e9) as u64);
+    let shuffled = order
+        .iter()
+        .flat_map(|i| rows[i * WIDTH..(i + 1) * WIDTH].to_vec())
+        .collect();
+    let motion = measure(&(times, shuffled));
+    assert!(motion.statistic < 0.15, "{motion:?}");
+    assert!(motion.fluctuation > 0.1, "{motion:?}");
+}
+
+#[test]
+fn one_step_is_explained_wherever_it_falls() {
+    for at in [0.1, 0.5, 1.0, 1.5, 1.9] {
+        let change = |t: f64, k: usize| {
+            if t < at {
+                1.0
+            } else {
+                1.0 + 0.3 * (k as f64 / 8.0).sin()
+            }
+        };
+        let motion = measure(&room(5, change));
+        assert!(motion.statistic < 0.15, "{at}: {motion:?}");
+        assert!(motion.autocorrelation > 0.3, "{at}: {motion:?}");
+    }
+}
+
+#[test]
+fn frames_from_elsewhere_in_between_are_explained() {
+    for (share, longest) in [(0.1, 3), (0.3, 6), (0.2, 12)] {
+        for seed in 1..12 {
+            let (times, mut rows) = room(seed, |_, _| 1.0);
+            let mut noise = Noise(seed + 77);
+            let mut index = 0;
+            while index < FRAMES {
+                let run = 1 + (noise.uniform() * longest as f64) as usize;
+                if noise.uniform() < share / (longest as f64 / 2.0) {
+                    for row in rows.chunks_exact_mut(WIDTH).skip(index).take(run) {
+                        row.iter_mut()
+                            .enumerate()
+                            .for_each(|(k, x)| *x *= 1.0 + 0.6 * (k as f32 / 5.0).cos());
+                    }
+                    index += run;
+                } else {
+                    index += 1;
+                }
+            }
+            let motion = measure(&(times, rows));
+            assert!(
+                motion.statistic < 0.25,
+                "{share} {longest} {seed}: {motion:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fan_is_a_tone() {
+    for frequency in [2.0, 3.7, 8.0, 17.0, 31.0] {
+        let fan = |t: f64, k: usize| 1.0 + 0.2 * (TAU * frequency * t + k as f64 / 7.0).cos();
+        let motion = measure(&room(2, fan));
+        assert!(motion.statistic < 0.15, "{frequency}: {motion:?}");
+        if motion.autocorrelation > 0.3 {
+            assert_eq!(
+                motion.explanation,
+                Some(Explanation::SteadyTone),
+                "{frequency}: {motion:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_body_beside_a_fan_still_counts() {
+    let both = |t: f64, k: usize| body(t, k) + 0.1 * (TAU * 9.0 * t).cos();
+    let motion = measure(&room(4, both));
+    assert!(motion.statistic > 0.4, "{motion:?}");
+}
+
+#[test]
+fn coherent_rounding_is_not_counted() {
+    // A constant channel of 6 units whose phase turns slowly: all that changes is the rounding of its parts.
+    let times: Vec<i64> = (0..FRAMES as i64).map(|t| t * 10_000).collect();
+    let mut rows = Vec::new();
+    for t in 0..FRAMES {
+        let row: Vec<f64> = (0..WIDTH)
+            .map(|k| {
+                let phase = 0.004 * t as f64 + k as f64;
+                (6.0 * phase.cos()).round().powi(2) + (6.0 * phase.sin()).round().powi(2)
+            })
+            .collect();
+        let mean = row.iter().sum::<f64>() / WIDTH as f64;
+        rows.extend(row.iter().map(|power| (power / mean) as f32));
+    }
+    let rounding = 1.0 / (3.0 * 36.0);
+    let motion = MotionMeter::default().measure(
+        Series {
+            times_us: &times,
+            rows: &rows,
+            width: WIDTH,
+        },
+        rounding,
+    );
+    let motion = motion.unwrap();
+    assert!(motion.statistic < 0.25, "{motion:?}");
+}
+
+#[test]
+fn silence_and_too_little_give_nothing() {
+    let times: Vec<i64> = (0..50).map(|t| t * 10_000).collect();
+    let rows = vec![1.0; 50 * WIDTH];
+    let mut meter = MotionMeter::default();
+    assert_eq!(
+        meter.measure(
+            Series {
+                times_us: &times,
+                rows: &rows,
+                width: WIDTH
+            },
+            0.0
+        ),
+        None
+    );
+    assert_eq!(
+        meter.measure(
+            Series {
+                times_us: &times[..1],
+                rows: &rows[..WIDTH],
+                width: WIDTH
+            },
+            0.0
+        ),
+        None
+    );
+    assert_eq!(
+        meter.measure(
+            Series {
+                times_us: &[],
+                rows: &[],
+                width: 0
+            },
+            0.0
+        ),
+        None
+    );
+}

@@ -1,0 +1,132 @@
+//! The stages against what NumPy gives for the same input (`data/generate.py`).
+
+use dsp::autocorrelation::{Autocorrelation, Part, Series};
+use dsp::clock::{RegularClock, nominal_period_us};
+use dsp::gain::GainBlocks;
+use dsp::hampel::{Scratch, hampel};
+use num_complex::Complex32;
+use serde_json::Value;
+
+struct Vectors(Value);
+
+impl Vectors {
+    fn read() -> Self {
+        Self(serde_json::from_str(include_str!("data/vectors.json")).unwrap())
+    }
+    fn number(&self, name: &str) -> f64 {
+        self.0[name].as_f64().unwrap()
+    }
+    fn list(&self, name: &str) -> Vec<f64> {
+        self.0[name]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect()
+    }
+    fn rows(&self) -> (Vec<i64>, Vec<f32>, Vec<f32>) {
+        let width = self.number("width") as usize;
+        let samples: Vec<_> = self
+            .list("re")
+            .iter()
+            .zip(self.list("im"))
+            .map(|(re, im)| Complex32::new(*re as f32, im as f32))
+            .collect();
+        let subcarriers: Vec<i16> = (0..width as i16).collect();
+        let blocks = GainBlocks::new(&subcarriers, &vec![true; width], 1);
+        let (mut rows, mut gains, mut row) = (Vec::new(), Vec::new(), Vec::new());
+        for frame in samples.chunks_exact(width) {
+            gains.push(blocks.normalise(frame, &mut row).unwrap().log_rms);
+            rows.extend_from_slice(&row);
+        }
+        (
+            self.list("times_us").iter().map(|t| *t as i64).collect(),
+            rows,
+            gains,
+        )
+    }
+}
+
+fn close(found: impl IntoIterator<Item = f64>, expected: &[f64], tolerance: f64) {
+    let found: Vec<f64> = found.into_iter().collect();
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "{index}: {found} instead of {expected}"
+        );
+    }
+}
+
+#[test]
+fn gain() {
+    let vectors = Vectors::read();
+    let (_, rows, gains) = vectors.rows();
+    close(
+        gains.into_iter().map(f64::from),
+        &vectors.list("log_rms"),
+        2e-6,
+    );
+    close(
+        rows[..6].iter().map(|v| f64::from(*v)),
+        &vectors.list("first_row"),
+        2e-6,
+    );
+}
+
+#[test]
+fn first_lag_autocorrelation() {
+    let vectors = Vectors::read();
+    let (times_us, rows, _) = vectors.rows();
+    let series = Series {
+        times_us: &times_us,
+        rows: &rows,
+        width: 6,
+    };
+    let period = nominal_period_us(&times_us, &mut Vec::new()).unwrap();
+    assert_eq!(period, vectors.number("period_us"));
+    let mut sums = Autocorrelation::default();
+    let lag = sums
+        .first_lag(series, |_| Part::First, 2.5 * period, 0.0, None)
+        .unwrap();
+    close(
+        [lag.phi, lag.variance, lag.covariance],
+        &[
+            vectors.number("phi"),
+            vectors.number("variance"),
+            vectors.number("covariance"),
+        ],
+        1e-6,
+    );
+    assert_eq!(lag.pairs, 58);
+    close(
+        [sums.evenness(series, 2.5 * period)],
+        &[vectors.number("evenness")],
+        1e-5,
+    );
+}
+
+#[test]
+fn regular_clock() {
+    let vectors = Vectors::read();
+    let (times_us, rows, _) = vectors.rows();
+    let mut clock = RegularClock::default();
+    clock.lay(&times_us, 10_000.0, 30);
+    let column = clock
+        .column(&rows, 6, 2)
+        .map(|value| f64::from(value.unwrap()));
+    close(column, &vectors.list("regular"), 1e-5);
+}
+
+#[test]
+fn outliers() {
+    let vectors = Vectors::read();
+    let mut values: Vec<f32> = vectors.list("spiky").iter().map(|v| *v as f32).collect();
+    let replaced = hampel(&mut values, 3, 3.0, &mut Scratch::default());
+    assert!(replaced > 2, "{replaced}");
+    close(
+        values.into_iter().map(f64::from),
+        &vectors.list("hampel"),
+        1e-6,
+    );
+}
