@@ -1,6 +1,12 @@
 //! The bus against a real nats-server: one file per story. Without a server the tests fail and say how to get one.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod consumers;
 mod data_plane;
