@@ -32,7 +32,7 @@ lint: ## fmt, clippy, deny
 	cargo deny --locked check bans licenses sources
 
 demo: tools build ## A recording becomes events: replay, watch, and a table at the end (SOURCE=simulated without a recording)
-	@bash tests/demo.sh $(SOURCE)
+	@target/debug/demo $(SOURCE)
 
 bench: tools ## Criterion benches per stage, then the load run against the running system
 	cargo bench --locked -p csi -p dsp -p signal
