@@ -1,18 +1,19 @@
 //! A nats-server as a child process: for `fresnel up`, for tests and for the demo.
 
+mod child;
+mod find;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-/// Oldest server with everything that the bus uses.
-const MIN_VERSION: (u32, u32) = (2, 14);
+use child::Running;
+pub use find::find;
+
 const PROGRAM: &str = "nats-server";
 const PID_FILE: &str = "nats-server.pid";
 
@@ -59,80 +60,6 @@ pub enum ServerError {
         /// Its last words, or what it lacks.
         reason: String,
     },
-}
-
-/// Finds a nats-server: `explicit`, `$NATS_SERVER_BIN`, `PATH`, then the nearest `.tools/bin` above the working directory or
-/// the running program. What is named explicitly must be usable; elsewhere, versions before 2.14 are passed over.
-///
-/// # Errors
-/// Where none is found; the error says where it looked.
-pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ServerError> {
-    let named = explicit.map(Path::to_path_buf).or_else(|| {
-        std::env::var_os("NATS_SERVER_BIN")
-            .filter(|bin| !bin.is_empty())
-            .map(PathBuf::from)
-    });
-    if let Some(path) = named {
-        return match usable(&path) {
-            Ok(()) => Ok(path),
-            Err(reason) => Err(ServerError::Unusable { path, reason }),
-        };
-    }
-    let mut looked_at = Vec::new();
-    for candidate in candidates() {
-        if !candidate.is_file() {
-            continue;
-        }
-        match usable(&candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(reason) => looked_at.push(format!("{}: {reason}", candidate.display())),
-        }
-    }
-    looked_at.push("PATH and .tools/bin".to_owned());
-    Err(ServerError::NotFound {
-        looked_at: looked_at.join("; "),
-    })
-}
-
-fn candidates() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<PathBuf> = std::env::split_paths(&path)
-        .map(|dir| dir.join(PROGRAM))
-        .collect();
-    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
-    for start in starts.into_iter().flatten() {
-        candidates.extend(
-            start
-                .ancestors()
-                .map(|dir| dir.join(".tools/bin").join(PROGRAM)),
-        );
-    }
-    candidates
-}
-
-fn usable(path: &Path) -> Result<(), String> {
-    let output = Command::new(path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let text = text.trim();
-    match version(text) {
-        Some(version) if version >= MIN_VERSION => Ok(()),
-        Some((major, minor)) => Err(format!(
-            "is {major}.{minor}; {}.{} or later is needed",
-            MIN_VERSION.0, MIN_VERSION.1
-        )),
-        None => Err(format!("does not tell its version, but {text:?}")),
-    }
-}
-
-/// `nats-server: v2.15.1` is (2, 15).
-fn version(text: &str) -> Option<(u32, u32)> {
-    let (_, version) = text.rsplit_once('v')?;
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// How to run a server.
@@ -202,15 +129,6 @@ pub struct Server {
     config: ServerConfig,
     port: u16,
     child: Running,
-}
-
-/// The child belongs to a thread of its own, which waits for its end: `setpriv --pdeathsig` acts on the end of the thread
-/// that made the child, so that thread must not be one of a pool.
-struct Running {
-    pid: i32,
-    exited: watch::Receiver<Option<String>>,
-    /// Held while a signal is sent, and by the thread while it reaps: so a signal never goes to a reused process id.
-    alive: Arc<Mutex<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -330,7 +248,7 @@ impl Server {
 
     /// Waits until it has ended by itself; how it ended.
     pub async fn exited(&self) -> String {
-        let mut exited = self.child.exited.clone();
+        let mut exited = self.child.exits.clone();
         match exited.wait_for(Option::is_some).await {
             Ok(status) => status.clone().unwrap_or_default(),
             Err(_) => String::new(),
@@ -374,81 +292,6 @@ impl Server {
     }
 }
 
-impl Running {
-    async fn spawn(binary: &Path, config_file: &Path) -> Result<Self, std::io::Error> {
-        let mut command = match setpriv() {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
-                command
-            }
-            None => Command::new(binary),
-        };
-        // Its own group: a Ctrl-C at the terminal is for us, who stop it last.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command
-            .arg("--config")
-            .arg(config_file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let (started, outcome) = oneshot::channel();
-        let (exit, exited) = watch::channel(None);
-        let alive = Arc::new(Mutex::new(true));
-        let held = Arc::clone(&alive);
-        std::thread::Builder::new()
-            .name("nats-server".to_owned())
-            .spawn(move || {
-                let mut child = match command.spawn() {
-                    Ok(child) => child,
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                        return;
-                    }
-                };
-                let _ = started.send(Ok(child.id()));
-                let status = await_end(&mut child, &held);
-                let _ = exit.send(Some(status));
-            })?;
-        let ended = || std::io::Error::other("the thread of the server ended");
-        let pid = outcome.await.map_err(|_| ended())??;
-        let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
-        Ok(Self { pid, exited, alive })
-    }
-
-    fn exited(&self) -> Option<String> {
-        self.exited.borrow().clone()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if *alive {
-            let _ = kill(Pid::from_raw(self.pid), signal);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
-    }
-}
-
-/// Waits for the end without reaping, so that the process id stays the child's until `alive` says otherwise.
-fn await_end(child: &mut Child, alive: &Mutex<bool>) -> String {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
-    while let Err(nix::errno::Errno::EINTR) =
-        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
-    {}
-    let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
-    *alive = false;
-    match child.wait() {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    }
-}
-
 /// The server that works on this data directory, by its pid file; one that is dead, or another program by now, is none.
 fn running_on(data_dir: &Path) -> Option<i32> {
     let pid = std::fs::read_to_string(data_dir.join(PID_FILE))
@@ -462,16 +305,6 @@ fn running_on(data_dir: &Path) -> Option<i32> {
     String::from_utf8_lossy(&command)
         .contains(ours.as_ref())
         .then_some(pid)
-}
-
-fn setpriv() -> Option<PathBuf> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("setpriv"))
-        .find(|program| program.is_file())
 }
 
 fn program_name(binary: &Path) -> String {
@@ -500,14 +333,6 @@ fn last_words(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_read() {
-        assert_eq!(version("nats-server: v2.15.1"), Some((2, 15)));
-        assert_eq!(version("nats-server: v2.9.10"), Some((2, 9)));
-        assert!(version("nats-server: v2.9.10") < Some(MIN_VERSION));
-        assert_eq!(version("what"), None);
-    }
 
     #[test]
     fn ports_are_read() {

@@ -14,6 +14,7 @@ mod followers;
 mod outages;
 mod publishing;
 mod sandbox;
+mod servers;
 mod stores;
 mod streams;
 mod tracing_headers;
