@@ -87,3 +87,48 @@ impl runtime::ServiceConfig for Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use runtime::ServiceConfig as _;
+    use std::time::Duration;
+
+    #[test]
+    fn wrong_values_are_named() {
+        let check = |config: Config, expected: &str| {
+            let message = config.validate().unwrap_err();
+            assert!(message.starts_with(expected), "{message}");
+        };
+        assert_eq!(Config::default().validate(), Ok(()));
+        let base = Config::default;
+        check(
+            Config {
+                max_subscriptions: 0,
+                ..base()
+            },
+            "streaming.max_subscriptions is 0",
+        );
+        check(
+            Config {
+                queue_messages: 1_000_000,
+                ..base()
+            },
+            "streaming.queue_messages is 1000000",
+        );
+        check(
+            Config {
+                stall_timeout: Duration::ZERO,
+                ..base()
+            },
+            "streaming.stall_timeout is 0",
+        );
+        check(
+            Config {
+                ping_interval: base().idle_timeout,
+                ..base()
+            },
+            "streaming.ping_interval (45s)",
+        );
+    }
+}

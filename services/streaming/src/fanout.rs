@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Delivery, Follow, From as Start};
+use events::Timestamp;
 use events::id::SessionId;
-use events::{EventEnvelope, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -181,15 +181,6 @@ struct Conductor {
     shared: Arc<Shared>,
 }
 
-/// How reading stopped.
-struct Outcome {
-    ending: Ending,
-    /// Events taken for the client, the one in `stuck` included.
-    taken: u64,
-    /// The event that the client did not take.
-    stuck: Option<EventEnvelope>,
-}
-
 impl Conductor {
     async fn run(self, follow: Follow, ready: oneshot::Sender<Result<(), Error>>) {
         let journal = &self.fanout.journal;
@@ -205,75 +196,69 @@ impl Conductor {
         };
         let _ = ready.send(Ok(()));
         tracing::debug!(session = %self.session, subjects = ?self.request.filters.subjects(), "session opened");
-        let outcome = self.pump(follow).await;
+        let mut taken = 0;
+        let ending = self.pump(follow, &mut taken).await;
+        // The transport may have known first.
+        let ending = self.shared.ending.get_or_init(|| ending);
         self.shared.over.cancel();
-        if matches!(outcome.ending, Ending::Shutdown | Ending::Failed(_)) {
+        if matches!(ending, Ending::Shutdown | Ending::Failed(_)) {
             // The transport stops writing now; its last counts come in as it lets go of the queue.
             let _ = tokio::time::timeout(FAREWELL, self.queue.closed()).await;
         }
-        let statistics = self.shared.statistics(outcome.taken);
-        if let Some(event) = outcome.stuck {
-            journal
-                .delivery_failed(self.session, &event, &outcome.ending)
-                .await;
+        let statistics = self.shared.statistics(taken);
+        if let Ending::Stalled {
+            message,
+            event: Some(event),
+        } = ending
+        {
+            journal.delivery_failed(self.session, event, message).await;
         }
-        journal
-            .end(self.session, opened, &outcome.ending, statistics)
-            .await;
-        tracing::debug!(session = %self.session, ending = ?outcome.ending, sent = statistics.messages_sent, "session ended");
+        journal.end(self.session, opened, ending, statistics).await;
+        tracing::debug!(session = %self.session, ?ending, sent = statistics.messages_sent, "session ended");
     }
 
-    async fn pump(&self, mut follow: Follow) -> Outcome {
-        let mut taken = 0;
-        let (ending, stuck) = loop {
+    /// Reads for the client until that ends; `taken` counts the events that were meant for it.
+    async fn pump(&self, mut follow: Follow, taken: &mut u64) -> Ending {
+        let stall_timeout = self.fanout.config.stall_timeout;
+        loop {
             let next = tokio::select! {
                 biased;
-                () = self.fanout.shutdown.cancelled() => break (Ending::Shutdown, None),
-                () = self.queue.closed() => break (self.left(), None),
+                () = self.fanout.shutdown.cancelled() => return Ending::Shutdown,
+                () = self.queue.closed() => return self.left(),
                 next = follow.next() => next,
             };
             let delivery = match next {
                 Ok(delivery) => delivery,
-                Err(error) => break (Ending::Failed(error.to_string()), None),
+                Err(error) => return Ending::Failed(error.to_string()),
             };
-            if self.is_own(&delivery)
-                || !self
-                    .request
-                    .filters
-                    .pass(&delivery.subject, &delivery.event)
-            {
+            let filters = &self.request.filters;
+            if self.is_own(&delivery) || !filters.pass(&delivery.subject, &delivery.event) {
                 continue;
             }
             let message = match Message::new(&delivery, follow.offset()) {
                 Ok(message) => message,
-                Err(error) => break (Ending::Failed(error.to_string()), None),
+                Err(error) => return Ending::Failed(error.to_string()),
             };
-            taken += 1;
-            let stall_timeout = self.fanout.config.stall_timeout;
+            *taken += 1;
             let room = tokio::select! {
                 biased;
-                () = self.fanout.shutdown.cancelled() => break (Ending::Shutdown, None),
+                () = self.fanout.shutdown.cancelled() => return Ending::Shutdown,
                 room = tokio::time::timeout(stall_timeout, self.queue.reserve()) => room,
             };
             match room {
                 Ok(Ok(room)) => room.send(message),
-                Ok(Err(_)) => break (self.left(), None),
+                Ok(Err(_)) => return self.left(),
                 Err(_) => {
-                    let stalled = format!(
-                        "the client took no event for {} s while {} waited",
-                        stall_timeout.as_secs_f64(),
-                        self.queue.max_capacity() + 1,
-                    );
-                    break (Ending::Stalled(stalled), Some(delivery.event));
+                    return Ending::Stalled {
+                        message: format!(
+                            "the client took no event for {} s while {} waited",
+                            stall_timeout.as_secs_f64(),
+                            self.queue.max_capacity() + 1,
+                        ),
+                        event: Some(message.undelivered()),
+                    };
                 }
             }
-        };
-        let ending = self.shared.ending.get_or_init(|| ending).clone();
-        let stuck = stuck.filter(|_| matches!(ending, Ending::Stalled(_)));
-        Outcome {
-            ending,
-            taken,
-            stuck,
         }
     }
 

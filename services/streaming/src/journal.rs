@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::filter::Filters;
-use crate::session::{self, Client, Ending, Session, Statistics};
+use crate::session::{self, Client, Ending, Session, Statistics, Undelivered};
 
 /// Appends under way at once: an append of several events is an atomic batch, of which a stream takes 50.
 const APPENDS: usize = 16;
@@ -106,28 +106,28 @@ impl Journal {
     pub(crate) async fn delivery_failed(
         &self,
         id: SessionId,
-        message: &EventEnvelope,
-        ending: &Ending,
+        event: &Undelivered,
+        error_message: &str,
     ) {
         let failed = MessageDeliveryFailed {
             session_id: id,
-            message_id: MessageId(message.id),
+            message_id: MessageId(event.id),
             timestamp: Timestamp::now(),
-            message_type: message.event_type.clone(),
+            message_type: event.event_type.clone(),
             error_code: "SLOW_CLIENT".into(),
-            error_message: ending.message().unwrap_or_default(),
+            error_message: error_message.to_owned(),
             retry_count: 0,
             will_retry: false,
         };
         let event_id = Uuid::new_v5(
             &id.0,
-            format!("streaming.message_delivery_failed {}", message.id).as_bytes(),
+            format!("streaming.message_delivery_failed {}", event.id).as_bytes(),
         );
         let published = match EventEnvelope::new(event_id, &failed, session::metadata(&self.source))
         {
-            Ok(event) => self
+            Ok(failure) => self
                 .bus
-                .publish(&event.caused_by(message.id))
+                .publish(&failure.caused_by(event.id))
                 .await
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

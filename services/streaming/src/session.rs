@@ -41,11 +41,25 @@ pub enum Ending {
     /// Nothing was heard from the client for so long.
     Idle(Duration),
     /// The client did not take its events.
-    Stalled(String),
+    Stalled {
+        /// What was waited for, and for how long.
+        message: String,
+        /// The event that could not be delivered, where it was one.
+        event: Option<Undelivered>,
+    },
     /// The events could not be read any more.
     Failed(String),
     /// The service stopped.
     Shutdown,
+}
+
+/// An event that did not reach its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Its id.
+    pub id: Uuid,
+    /// Its type.
+    pub event_type: String,
 }
 
 /// What was measured while the session lasted.
@@ -221,14 +235,14 @@ impl Ending {
         match self {
             Self::Closed | Self::Lost(_) => SessionEndReason::ClientDisconnect,
             Self::Idle(_) => SessionEndReason::Timeout,
-            Self::Stalled(_) | Self::Failed(_) => SessionEndReason::Error,
+            Self::Stalled { .. } | Self::Failed(_) => SessionEndReason::Error,
             Self::Shutdown => SessionEndReason::ServerShutdown,
         }
     }
 
-    pub(crate) fn message(&self) -> Option<String> {
+    fn message(&self) -> Option<String> {
         match self {
-            Self::Lost(message) | Self::Stalled(message) | Self::Failed(message) => {
+            Self::Lost(message) | Self::Stalled { message, .. } | Self::Failed(message) => {
                 Some(message.clone())
             }
             Self::Idle(timeout) => Some(format!(
@@ -264,3 +278,6 @@ fn later(now: Timestamp, by: Duration) -> Timestamp {
     let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(now.as_micros().saturating_add(micros))
 }
+
+#[cfg(test)]
+mod tests;

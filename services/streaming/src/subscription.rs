@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::Error;
 use crate::fanout::Slot;
-use crate::session::{Ending, Statistics};
+use crate::session::{Ending, Statistics, Undelivered};
 
 /// An event on its way to a client.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Message {
     pub offset: String,
     /// The envelope as JSON.
     pub envelope: Box<RawValue>,
+    /// Which event it is.
+    event: Undelivered,
     /// Time of storing, microseconds since the Unix epoch.
     stored_us: i64,
 }
@@ -41,8 +43,18 @@ impl Message {
             subject: delivery.subject.clone(),
             offset,
             envelope: serde_json::value::to_raw_value(&delivery.event)?,
+            event: Undelivered {
+                id: delivery.event.id,
+                event_type: delivery.event.event_type.clone(),
+            },
             stored_us: delivery.stored_us,
         })
+    }
+
+    /// Which event it is, should it not arrive.
+    #[must_use]
+    pub fn undelivered(&self) -> Undelivered {
+        self.event.clone()
     }
 }
 
@@ -157,7 +169,7 @@ impl Subscription {
     #[must_use]
     pub fn verdict(&self) -> Option<Error> {
         match self.shared.ending.get()? {
-            Ending::Stalled(_) => Some(Error::SlowClient {
+            Ending::Stalled { .. } => Some(Error::SlowClient {
                 seconds: self.shared.stall_timeout.as_secs_f64(),
             }),
             Ending::Failed(message) => Some(Error::Bus(message.clone())),

@@ -106,6 +106,8 @@ async fn stream(
 enum Step {
     On,
     End(Ending),
+    /// The service ended the subscription: [`Subscription::verdict`] says why.
+    Over,
 }
 
 async fn serve(
@@ -228,7 +230,7 @@ impl Connection {
         let config = self.fanout.config().clone();
         let mut pings = interval_at(Instant::now() + config.ping_interval, config.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ending = loop {
+        loop {
             let step = tokio::select! {
                 biased;
                 frame = self.socket.recv() => self.hear(frame).await,
@@ -247,21 +249,22 @@ impl Connection {
                             offset: &message.offset,
                             envelope: &message.envelope,
                         });
-                        let step = self.write(event).await;
-                        if matches!(step, Step::On) {
-                            self.subscription.written(&message, message.envelope.get().len());
+                        let mut step = self.write(event).await;
+                        match &mut step {
+                            Step::On => self.subscription.written(&message, message.envelope.get().len()),
+                            Step::End(Ending::Stalled { event, .. }) => *event = Some(message.undelivered()),
+                            _ => {}
                         }
                         step
                     }
-                    None => break None,
+                    None => Step::Over,
                 },
             };
-            if let Step::End(ending) = step {
-                break Some(ending);
+            match step {
+                Step::On => {}
+                Step::End(ending) => break self.subscription.end(ending),
+                Step::Over => break,
             }
-        };
-        if let Some(ending) = ending {
-            self.subscription.end(ending);
         }
         self.leave().await;
     }
@@ -292,12 +295,12 @@ impl Connection {
             written = timeout(limit, self.socket.send(frame)) => match written {
                 Ok(Ok(())) => Step::On,
                 Ok(Err(error)) => Step::End(Ending::Lost(error.to_string())),
-                Err(_) => Step::End(Ending::Stalled(format!(
-                    "a message could not be written within {} s", limit.as_secs_f64()
-                ))),
+                Err(_) => Step::End(Ending::Stalled {
+                    message: format!("a message could not be written within {} s", limit.as_secs_f64()),
+                    event: None,
+                }),
             },
-            // Cut off, or the server stops: `next` says so, and `leave` says why.
-            () = over.cancelled() => Step::On,
+            () = over.cancelled() => Step::Over,
         }
     }
 
