@@ -1,12 +1,170 @@
-//! `fresnel decode`.
+//! `fresnel decode`: a recording, frame by frame. Needs nothing but the file.
 
+mod json;
+mod table;
+
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use csi::Frame;
+use csi::read::{Format, Malformed, Options, Reader};
+
+/// Malformed places that are shown; all are counted.
+const SHOWN_PLACES: u64 = 20;
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 2 << 30;
 
 /// Arguments.
 #[derive(clap::Args)]
-pub struct Args {}
-
-/// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`fresnel decode` is not built yet")
+pub struct Args {
+    /// The recording; `-` reads standard input. It may be compressed with gzip.
+    file: PathBuf,
+    /// Its format: auto, adr018, adr018-pcap, esp32-csv, espectre-npz, ialr-csv or ruview-jsonl.
+    #[arg(long, default_value_t)]
+    format: Format,
+    /// One JSON object for each frame, on a line of its own.
+    #[arg(long)]
+    json: bool,
+    /// Every sample that is stored, in the order of the buffer, also those that are no measurement.
+    #[arg(long)]
+    raw: bool,
+    /// Frames to show [default: all with --json, otherwise 10].
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Frames per second of a recording without time stamps.
+    #[arg(long, value_name = "HZ")]
+    rate: Option<f64>,
+    /// Only the frames of this ADR-018 node.
+    #[arg(long, value_name = "NUMBER")]
+    node: Option<u8>,
 }
+
+/// Runs the command: succeeds where at least one frame could be decoded.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let name = args.file.display().to_string();
+    let options = Options {
+        rate_hz: args.rate,
+        node: args.node,
+        ..Options::default()
+    };
+    let reader = Reader::new(read_file(&args.file)?, &name, args.format, options)?;
+    let mut places = Places { name, count: 0 };
+    let frames = if args.json {
+        write_json(reader, &args, &mut places)
+    } else {
+        write_table(reader, &args, &mut places)
+    };
+    let frames = match frames {
+        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+        frames => frames?,
+    };
+    places.finish();
+    Ok(if frames > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Reads a whole file, or standard input for `-`.
+fn read_file(path: &Path) -> anyhow::Result<Bytes> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin()
+            .lock()
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("{} is larger than {MAX_FILE} bytes", path.display());
+    }
+    Ok(bytes.into())
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// The places that are no frames: shown on standard error while there are few, counted throughout.
+struct Places {
+    name: String,
+    count: u64,
+}
+
+impl Places {
+    fn add(&mut self, place: &Malformed) {
+        self.count += 1;
+        if self.count <= SHOWN_PLACES {
+            // Through `writeln!`: where standard error is closed there is nobody to tell.
+            let _ = writeln!(io::stderr(), "{}: {place}", self.name);
+        }
+    }
+
+    fn finish(&self) {
+        if self.count > SHOWN_PLACES {
+            let _ = writeln!(
+                io::stderr(),
+                "{}: {} malformed places in all",
+                self.name,
+                self.count
+            );
+        }
+    }
+}
+
+fn write_json(mut reader: Reader, args: &Args, places: &mut Places) -> io::Result<u64> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let has_time = reader.has_time();
+    let (mut frames, mut line) = (0, String::new());
+    while frames < limit
+        && let Some(next) = reader.next()
+    {
+        match next {
+            Ok(frame) => {
+                line.clear();
+                json::write(&frame, frames, reader.node(), has_time, args.raw, &mut line);
+                out.write_all(line.as_bytes())?;
+                frames += 1;
+            }
+            Err(place) => places.add(&place),
+        }
+    }
+    out.flush()?;
+    Ok(frames)
+}
+
+fn write_table(mut reader: Reader, args: &Args, places: &mut Places) -> io::Result<u64> {
+    let mut summary = table::Summary::new(&reader, args.limit.unwrap_or(10));
+    while let Some(next) = reader.next() {
+        match next {
+            Ok(frame) => summary.add(&frame, reader.node(), args.raw),
+            Err(place) => places.add(&place),
+        }
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    write!(out, "{}", summary.finish(places.count, reader.restarts()))?;
+    out.flush()?;
+    Ok(summary.frames())
+}
+
+/// Positions of the samples that are shown: all of them, or those that are measurements.
+fn shown(frame: &Frame, raw: bool) -> impl Iterator<Item = (usize, i16)> + '_ {
+    let layout = &frame.layout;
+    let all = layout
+        .subcarriers
+        .iter()
+        .zip(layout.valid.iter())
+        .enumerate();
+    all.filter(move |(_, (_, valid))| raw || **valid)
+        .map(|(position, (subcarrier, _))| (position, *subcarrier))
+}
+
+#[cfg(test)]
+mod tests;

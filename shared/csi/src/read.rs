@@ -40,7 +40,7 @@ impl Default for Options {
 pub enum Error {
     /// No format fits the first bytes.
     #[error(
-        "{file_name} is in no supported format ({}); it begins with {beginning:?}",
+        "{file_name} is in no supported format ({}); it begins with \"{beginning}\"",
         Format::names()
     )]
     Unknown {

@@ -51,6 +51,12 @@ impl Places {
             online: true,
         }
     }
+
+    /// Place in the cache, under the name without `.gz`: what is fetched is not packed.
+    fn cached(&self, entry: &Entry) -> Option<PathBuf> {
+        let path = entry.path.strip_suffix(".gz").unwrap_or(&entry.path);
+        self.cache.as_ref().map(|cache| cache.join(path))
+    }
 }
 
 fn sum_of(contents: &[u8]) -> String {
@@ -93,6 +99,15 @@ fn check(entry: &Entry, place: &str, contents: &[u8]) -> Result<(), Error> {
 }
 
 impl Catalogue {
+    /// Where a recording lies on this machine, without looking into it.
+    #[must_use]
+    pub fn locate(&self, entry: &Entry, places: &Places) -> Option<PathBuf> {
+        let folders = places.folders.iter().map(|folder| folder.join(&entry.path));
+        folders
+            .chain(places.cached(entry))
+            .find(|path| path.is_file())
+    }
+
     /// Finds a recording.
     ///
     /// # Errors
@@ -121,24 +136,16 @@ impl Catalogue {
             path,
             contents,
         };
-        let mut looked = Vec::new();
-        for folder in &places.folders {
-            let path = folder.join(&entry.path);
-            if path.is_file() {
-                let contents = read(entry, &path)?;
-                return Ok(found(path, contents));
-            }
-            looked.push(path.display().to_string());
+        if let Some(path) = self.locate(entry, places) {
+            let contents = read(entry, &path)?;
+            return Ok(found(path, contents));
         }
-        // Under its name without `.gz`: what is fetched is not packed.
-        let cached = places
-            .cache
-            .as_ref()
-            .map(|cache| cache.join(entry.path.trim_end_matches(".gz")));
-        if let Some(path) = cached.as_ref().filter(|path| path.is_file()) {
-            let contents = read(entry, path)?;
-            return Ok(found(path.clone(), contents));
-        }
+        let mut looked: Vec<String> = places
+            .folders
+            .iter()
+            .map(|folder| folder.join(&entry.path).display().to_string())
+            .collect();
+        let cached = places.cached(entry);
         match (self.origin(entry), cached) {
             (None, _) => looked.push("(it has no origin: it was divided or rebuilt)".to_owned()),
             (Some(url), Some(path)) if places.online => match origin::fetch(&url, CACHE_LIMIT) {

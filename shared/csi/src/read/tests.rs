@@ -230,7 +230,7 @@ fn an_unknown_format_is_refused_with_the_known_ones() {
         "esp32-csv",
         "adr018-pcap",
         "ruview-jsonl",
-        "\\\\x89PNG",
+        "\"\\x89PNG",
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }

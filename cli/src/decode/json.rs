@@ -1,0 +1,118 @@
+//! One frame as one line of JSON.
+
+use std::fmt::{Display, Write as _};
+
+use csi::{Frame, Ppdu, SampleFormat};
+
+use super::shown;
+
+/// Appends a line: `index`, `device_time_us`, `rssi_dbm`, `noise_floor_dbm`, `channel`, `bandwidth_mhz`, `antennas`,
+/// `subcarriers`, `re`, `im`, and what else the frame says. What was not measured is null; with one antenna `rssi_dbm` is a
+/// number, with several a list. `re` and `im` are antenna by antenna; whole numbers are written without a point.
+pub(super) fn write(
+    frame: &Frame,
+    index: u64,
+    node: Option<u8>,
+    has_time: bool,
+    raw: bool,
+    line: &mut String,
+) {
+    // Writing to a String cannot fail.
+    let _ = write_all(frame, index, node, has_time, raw, line);
+}
+
+fn write_all(
+    frame: &Frame,
+    index: u64,
+    node: Option<u8>,
+    has_time: bool,
+    raw: bool,
+    line: &mut String,
+) -> std::fmt::Result {
+    write!(line, "{{\"index\":{index},\"sequence\":")?;
+    optional(line, frame.counted.then_some(frame.sequence))?;
+    line.push_str(",\"device_time_us\":");
+    optional(line, frame.device_time_us)?;
+    line.push_str(",\"receive_time_us\":");
+    optional(line, has_time.then_some(frame.receive_time_us))?;
+    line.push_str(",\"rssi_dbm\":");
+    match frame.rssi_dbm.as_slice() {
+        [] => line.push_str("null"),
+        [one] => write!(line, "{one}")?,
+        several => list(line, several)?,
+    }
+    line.push_str(",\"noise_floor_dbm\":");
+    optional(line, frame.noise_floor_dbm)?;
+    line.push_str(",\"agc\":");
+    optional(line, frame.agc)?;
+    line.push_str(",\"channel\":");
+    optional(line, frame.channel)?;
+    line.push_str(",\"frequency_mhz\":");
+    optional(line, frame.frequency_mhz)?;
+    line.push_str(",\"bandwidth_mhz\":");
+    optional(line, frame.bandwidth_mhz)?;
+    let ppdu = match frame.ppdu {
+        Ppdu::Unknown => "null",
+        Ppdu::NonHt => "\"non_ht\"",
+        Ppdu::Ht => "\"ht\"",
+        Ppdu::Vht => "\"vht\"",
+        Ppdu::He => "\"he\"",
+    };
+    write!(line, ",\"ppdu\":{ppdu},\"node\":")?;
+    optional(line, node)?;
+    line.push_str(",\"transmitter\":");
+    match frame.transmitter {
+        Some(mac) => write!(
+            line,
+            "\"{}\"",
+            mac.map(|byte| format!("{byte:02x}")).join(":")
+        )?,
+        None => line.push_str("null"),
+    }
+    let (antennas, layout) = (frame.antennas, frame.layout.name);
+    write!(
+        line,
+        ",\"simulated\":{},\"layout\":\"{layout}\",\"antennas\":{antennas}",
+        frame.simulated
+    )?;
+    line.push_str(",\"subcarriers\":");
+    list(line, shown(frame, raw).map(|(_, subcarrier)| subcarrier))?;
+    let parts = || {
+        let positions = |antenna| {
+            shown(frame, raw).filter_map(move |(position, _)| frame.sample(antenna, position))
+        };
+        (0..antennas).flat_map(positions)
+    };
+    line.push_str(",\"re\":");
+    list(line, parts().map(|sample| sample.re))?;
+    line.push_str(",\"im\":");
+    // A source of amplitudes has measured no imaginary part.
+    match frame.format {
+        SampleFormat::Af32 => line.push_str("null"),
+        SampleFormat::Ci8 | SampleFormat::Ci16 | SampleFormat::Cf32 => {
+            list(line, parts().map(|sample| sample.im))?
+        }
+    }
+    line.push_str("}\n");
+    Ok(())
+}
+
+fn optional(line: &mut String, value: Option<impl Display>) -> std::fmt::Result {
+    match value {
+        Some(value) => write!(line, "{value}"),
+        None => line.write_str("null"),
+    }
+}
+
+/// `Display` writes a float with the fewest digits that read the same, and a whole one without a point.
+fn list(line: &mut String, values: impl IntoIterator<Item = impl Display>) -> std::fmt::Result {
+    line.push('[');
+    for (index, value) in values.into_iter().enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        write!(line, "{value}")?;
+    }
+    line.push(']');
+    Ok(())
+}
