@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use effective::Effective;
 pub use flags::{Flags, ServiceFlags};
 pub use layers::Settings;
-pub(crate) use render::without_user;
+pub use render::without_user;
 pub(crate) use wiring::{Start, Wiring};
 
 /// The five services, in the order of the data.

@@ -27,6 +27,7 @@ use clap::Parser;
 
 pub use config::{
     ConfigError, Effective, Flags, Limits, Log, LogFormat, SERVICES, ServiceConfig, Settings,
+    without_user,
 };
 pub use exit::{Exit, Unreachable};
 pub use process::{Ending, Process, Started, tokio_runtime};

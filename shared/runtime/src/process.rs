@@ -60,6 +60,9 @@ impl Shared {
         // Connecting keeps to the limit by itself; creating the streams of a new server is given as long again.
         match tokio::time::timeout(limit.saturating_mul(2), connecting).await {
             Ok(Ok(bus)) => Ok(bus),
+            Ok(Err(bus::Error::Connect {
+                waited_s, reason, ..
+            })) => Err(unreachable(format!("tried for {waited_s:.1} s: {reason}")).into()),
             Ok(Err(error)) => Err(unreachable(chain(&error)).into()),
             Err(_) => {
                 Err(unreachable(format!("no answer within {} s", 2.0 * limit.as_secs_f64())).into())

@@ -76,14 +76,24 @@ impl Settings {
         self.add_text(format!("set {key}"), key, value)
     }
 
-    /// Whether a key is given anywhere, so that its default does not hold.
+    /// The text given for a key, from the highest place; `None` where its default holds, or it is no text.
     #[must_use]
-    pub fn is_given(&self, key: &str) -> bool {
-        self.layers.iter().any(|layer| {
-            Value::Dict(Tag::Default, layer.values.clone())
-                .find(key)
-                .is_some()
+    pub fn given(&self, key: &str) -> Option<String> {
+        self.layers.iter().rev().find_map(|layer| {
+            let value = Value::Dict(Tag::Default, layer.values.clone()).find(key)?;
+            self.texts
+                .get(&layer.source)
+                .cloned()
+                .or_else(|| value.into_string())
         })
+    }
+
+    /// The `[nats]` section as it will be used.
+    ///
+    /// # Errors
+    /// What is wrong with the common sections.
+    pub fn nats(&self) -> Result<bus::Config, ConfigError> {
+        Ok(self.common()?.nats)
     }
 
     pub(super) fn read(

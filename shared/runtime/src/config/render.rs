@@ -104,7 +104,8 @@ pub(super) fn is_secret(key: &str) -> bool {
 }
 
 /// `nats://user:password@host` without what stands before the `@`, for each of a list of URLs.
-pub(crate) fn without_user(text: &str) -> String {
+#[must_use]
+pub fn without_user(text: &str) -> String {
     let one = |url: &str| match url.split_once("://") {
         Some((scheme, rest)) => match rest.split('/').next().and_then(|host| host.rfind('@')) {
             Some(at) => format!("{scheme}://{MASK}{}", rest.get(at..).unwrap_or_default()),
