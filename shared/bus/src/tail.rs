@@ -128,6 +128,12 @@ impl Tail {
         self.reader.restarts()
     }
 
+    /// When the stream was made, as the server says: tells it from an earlier or later one of the same name.
+    #[must_use]
+    pub fn created(&self) -> i64 {
+        self.reader.created()
+    }
+
     /// Writes the checkpoint and closes.
     ///
     /// # Errors

@@ -56,8 +56,8 @@ pub const NAMES: &[&str] = &[
     "diff_neighbour_1",
 ];
 
-/// Length of the windows that the shipped model was trained on, microseconds: ask for windows of this length.
-pub const WINDOW_US: i64 = 4_000_000;
+/// Length of the windows that the shipped model was trained on, microseconds: that of the signal service.
+pub const WINDOW_US: i64 = 2_000_000;
 /// Length of a cell of the time grid, microseconds.
 pub const CELL_US: i64 = 100_000;
 /// Cells kept: the longest window.

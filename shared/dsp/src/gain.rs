@@ -89,6 +89,12 @@ impl GainBlocks {
         self.selected.len()
     }
 
+    /// Places of the valid samples in a frame, in the order of a row.
+    #[must_use]
+    pub fn places(&self) -> &[usize] {
+        &self.selected
+    }
+
     /// Samples of a frame.
     #[must_use]
     pub fn samples(&self) -> usize {

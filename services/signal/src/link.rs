@@ -1,0 +1,410 @@
+//! One radio link: the frames of one device from one transmitter in one layout. A window never mixes links.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use csi::{Frame, Layout, Ppdu, SampleFormat};
+use dsp::activity::{self, Extractor};
+use dsp::autocorrelation::Series;
+use dsp::clock::{longest_gap_us, nominal_period_us};
+use dsp::gain::{Gain, GainBlocks, GainError};
+use dsp::motion::{Motion, MotionMeter};
+use num_complex::Complex32;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::config::Settings;
+use crate::detector::{Counts, LinkState, Verdict, judge};
+use crate::window::{Mark, PhaseSteadiness, Rows};
+
+/// What tells links of one device apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LinkKey {
+    /// MAC address of the transmitter, where known.
+    pub transmitter: Option<[u8; 6]>,
+    /// Name of the layout.
+    pub layout: String,
+    /// Samples of one antenna.
+    pub subcarriers: usize,
+    /// Antennas.
+    pub antennas: u8,
+    /// Format of the packet: `ht`, `non_ht`..., empty where unknown.
+    pub ppdu: String,
+}
+
+/// The key of a frame, without copying.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    layout: Arc<Layout>,
+    antennas: u8,
+    ppdu: Ppdu,
+    transmitter: Option<[u8; 6]>,
+    format: SampleFormat,
+}
+
+impl Kind {
+    fn of(frame: &Frame) -> Self {
+        Self {
+            layout: Arc::clone(&frame.layout),
+            antennas: frame.antennas,
+            ppdu: frame.ppdu,
+            transmitter: frame.transmitter,
+            format: frame.format,
+        }
+    }
+
+    fn fits(&self, frame: &Frame) -> bool {
+        self.transmitter == frame.transmitter
+            && self.ppdu == frame.ppdu
+            && self.antennas == frame.antennas
+            && self.format == frame.format
+            && (Arc::ptr_eq(&self.layout, &frame.layout) || self.layout == frame.layout)
+    }
+}
+
+/// What happened to a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Taken {
+    /// It counts; how much of it is usable, 0 to 1.
+    Row {
+        /// Share of valid samples that are neither zero nor at the ends of the sample format.
+        quality: f32,
+        /// No part of the frame is empty.
+        complete: bool,
+    },
+    /// The link holds all that it may.
+    Full,
+}
+
+/// What one window of one link says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// What the link says.
+    pub verdict: Verdict,
+    /// What was counted.
+    pub counts: Counts,
+    /// What was measured, where there was enough.
+    pub motion: Option<Motion>,
+    /// How much of what a window needs was there, 0 to 1.
+    pub quality: f32,
+    /// Mean RMS amplitude in units of the samples.
+    pub amplitude_mean: f32,
+    /// Its standard deviation over the window.
+    pub amplitude_std: f32,
+    /// Circular variance of the phase between neighbouring subcarriers; absent for amplitudes without phase.
+    pub phase_variance: Option<f32>,
+    /// Activity features; empty where the window did not earn any.
+    pub features: Vec<f32>,
+    /// Ids of announced frames, oldest first.
+    pub announced: Vec<Uuid>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    slot: i64,
+    seen: usize,
+    no_energy: usize,
+    identical: usize,
+}
+
+/// State of one link.
+#[derive(Debug)]
+pub struct Link {
+    kind: Kind,
+    blocks: GainBlocks,
+    rows: Rows,
+    phase: PhaseSteadiness,
+    extractor: Extractor,
+    tallies: VecDeque<Tally>,
+    row: Vec<f32>,
+    powers: Vec<f32>,
+    /// Slot that the link's first window begins with.
+    first_slot: i64,
+    /// In motion in the latest window.
+    pub moving: bool,
+}
+
+/// Memory shared by all links while windows are evaluated.
+#[derive(Debug, Default)]
+pub struct Bench {
+    meter: MotionMeter,
+    intervals: Vec<i64>,
+}
+
+impl Link {
+    /// A link that begins with `frame` in the hop `slot`.
+    #[must_use]
+    pub fn new(frame: &Frame, slot: i64) -> Self {
+        let (layout, antennas) = (&frame.layout, usize::from(frame.antennas));
+        let blocks = GainBlocks::new(&layout.subcarriers, &layout.valid, antennas);
+        Self {
+            kind: Kind::of(frame),
+            rows: Rows::new(blocks.width()),
+            phase: PhaseSteadiness::default(),
+            extractor: Extractor::new(&layout.subcarriers, antennas),
+            tallies: VecDeque::new(),
+            row: Vec::with_capacity(blocks.width()),
+            powers: Vec::with_capacity(blocks.samples()),
+            blocks,
+            first_slot: slot,
+            moving: false,
+        }
+    }
+
+    /// Whether `frame` belongs to this link.
+    #[must_use]
+    pub fn fits(&self, frame: &Frame) -> bool {
+        self.kind.fits(frame)
+    }
+
+    /// Its key, in words.
+    #[must_use]
+    pub fn key(&self) -> LinkKey {
+        LinkKey {
+            transmitter: self.kind.transmitter,
+            layout: self.kind.layout.name.to_owned(),
+            subcarriers: self.kind.layout.subcarriers.len(),
+            antennas: self.kind.antennas,
+            ppdu: match self.kind.ppdu {
+                Ppdu::Unknown => "",
+                Ppdu::NonHt => "non_ht",
+                Ppdu::Ht => "ht",
+                Ppdu::Vht => "vht",
+                Ppdu::He => "he",
+            }
+            .to_owned(),
+        }
+    }
+
+    /// Slot that the first window begins with.
+    #[must_use]
+    pub fn first_slot(&self) -> i64 {
+        self.first_slot
+    }
+
+    /// Takes up the state kept over a restart.
+    pub fn resume(&mut self, first_slot: i64, moving: bool) {
+        self.first_slot = first_slot;
+        self.moving = moving;
+    }
+
+    /// Takes a frame of the hop `slot`.
+    ///
+    /// # Errors
+    /// Where the frame holds no channel; it is counted, and nothing of it kept.
+    pub fn push(
+        &mut self,
+        frame: &Frame,
+        slot: i64,
+        announced: Option<Uuid>,
+    ) -> Result<Taken, GainError> {
+        let gain = match self.blocks.normalise(&frame.samples, &mut self.row) {
+            Ok(gain) => gain,
+            Err(error) => {
+                if matches!(error, GainError::NoEnergy { .. }) {
+                    self.count(slot, |tally| tally.no_energy += 1);
+                }
+                return Err(error);
+            }
+        };
+        let identical = self.rows.repeats(&self.row);
+        let mark = self.mark(frame, gain, identical, announced);
+        let sample_us = frame
+            .device_time_us
+            .and_then(|time| i64::try_from(time).ok())
+            .unwrap_or(frame.receive_time_us);
+        if !self.rows.push(&self.row, sample_us, mark) {
+            return Ok(Taken::Full);
+        }
+        self.count(slot, |tally| {
+            tally.seen += 1;
+            tally.identical += usize::from(identical);
+        });
+        if frame.format != SampleFormat::Af32 {
+            self.phase.push(slot, &frame.samples, self.blocks.places());
+        }
+        self.powers.clear();
+        self.powers
+            .extend(frame.samples.iter().map(Complex32::norm_sqr));
+        self.extractor
+            .push(frame.receive_time_us, &self.powers, &frame.layout.valid);
+        Ok(Taken::Row {
+            quality: self.usable(frame),
+            complete: self.row.iter().any(|power| *power > 0.0),
+        })
+    }
+
+    /// Counts a frame whose sequence number was seen already. A frame sent twice is the same to the last bit.
+    pub fn repeat(&mut self, frame: &Frame, slot: i64) {
+        match self.blocks.normalise(&frame.samples, &mut self.row) {
+            Ok(_) if self.rows.repeats(&self.row) => self.count(slot, |tally| tally.identical += 1),
+            Err(GainError::NoEnergy { .. }) => self.count(slot, |tally| tally.no_energy += 1),
+            _ => {}
+        }
+    }
+
+    fn mark(&self, frame: &Frame, gain: Gain, identical: bool, announced: Option<Uuid>) -> Mark {
+        Mark {
+            time_us: frame.receive_time_us,
+            log_rms: gain.log_rms,
+            inverse_power: gain.inverse_power,
+            identical,
+            announced,
+        }
+    }
+
+    fn count(&mut self, slot: i64, add: impl FnOnce(&mut Tally)) {
+        if self.tallies.back().is_none_or(|newest| newest.slot < slot) {
+            self.tallies.push_back(Tally {
+                slot,
+                ..Tally::default()
+            });
+        }
+        if let Some(tally) = self.tallies.back_mut() {
+            add(tally);
+        }
+    }
+
+    /// The share of valid samples that are neither zero nor at the ends of the sample format.
+    #[allow(clippy::cast_precision_loss)]
+    fn usable(&self, frame: &Frame) -> f32 {
+        let rail = match frame.format {
+            SampleFormat::Ci8 => f32::from(i8::MAX),
+            SampleFormat::Ci16 => f32::from(i16::MAX),
+            SampleFormat::Cf32 | SampleFormat::Af32 => f32::INFINITY,
+        };
+        let usable = |sample: &&Complex32| {
+            let largest = sample.re.abs().max(sample.im.abs());
+            largest > 0.0 && largest < rail
+        };
+        let places = self.blocks.places();
+        let count = places
+            .iter()
+            .filter_map(|place| frame.samples.get(*place))
+            .filter(usable)
+            .count();
+        count as f32 / places.len().max(1) as f32
+    }
+
+    /// Whether anything of the link lies in the hops from `first` to `last`.
+    #[must_use]
+    pub fn active(&self, first: i64, last: i64) -> bool {
+        self.tallies
+            .iter()
+            .any(|tally| (first..=last).contains(&tally.slot))
+    }
+
+    /// Judges the window of the hops from `first` to `last`; `device` holds what was counted of the device in it.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    pub fn evaluate(
+        &mut self,
+        settings: &Settings,
+        first: i64,
+        last: i64,
+        device: Counts,
+        bench: &mut Bench,
+    ) -> Evaluation {
+        let hop = settings.hop_us();
+        let (start_us, end_us) = (first * hop, (last + 1) * hop);
+        let (sample_us, values, marks) = self.rows.between(start_us, end_us);
+        let within = self
+            .tallies
+            .iter()
+            .filter(|tally| (first..=last).contains(&tally.slot));
+        let mut counts = Counts {
+            window_us: end_us - start_us,
+            ..device
+        };
+        for tally in within {
+            counts.seen += tally.seen;
+            counts.no_energy += tally.no_energy;
+            counts.identical += tally.identical;
+        }
+        counts.period_us = nominal_period_us(sample_us, &mut bench.intervals);
+        bench.intervals.clear();
+        bench
+            .intervals
+            .extend(marks.iter().map(|mark| mark.time_us));
+        counts.longest_gap_us = longest_gap_us(&bench.intervals, start_us, end_us);
+        let series = Series {
+            times_us: sample_us,
+            rows: values,
+            width: self.rows.width(),
+        };
+        let motion = match counts.obstacle(settings) {
+            Some(_) => None,
+            None => bench
+                .meter
+                .measure(series, rounding(self.kind.format, marks)),
+        };
+        let verdict = judge(settings, &counts, motion.as_ref(), self.moving);
+        self.moving = verdict.state == LinkState::Motion;
+        let mut features = Vec::new();
+        if verdict.state != LinkState::Unknown {
+            let _ = self.extractor.window(start_us, end_us, &mut features);
+        }
+        let (amplitude_mean, amplitude_std) = amplitude(marks);
+        let newest = marks
+            .iter()
+            .rev()
+            .filter_map(|mark| mark.announced)
+            .take(settings.max_source_frames);
+        let mut announced: Vec<Uuid> = newest.collect();
+        announced.reverse();
+        Evaluation {
+            quality: counts.quality(),
+            verdict,
+            counts,
+            motion,
+            amplitude_mean,
+            amplitude_std,
+            phase_variance: self.phase.variance(first, last),
+            features,
+            announced,
+        }
+    }
+
+    /// Forgets what lies before the hop `slot`.
+    pub fn drop_before(&mut self, slot: i64, hop_us: i64) {
+        self.rows.drop_before(slot.saturating_mul(hop_us));
+        self.phase.drop_before(slot);
+        while self
+            .tallies
+            .front()
+            .is_some_and(|oldest| oldest.slot < slot)
+        {
+            self.tallies.pop_front();
+        }
+    }
+
+    /// Name of the features' layout.
+    #[must_use]
+    pub fn feature_schema() -> &'static str {
+        activity::SCHEMA
+    }
+}
+
+/// The variance that rounding the samples gives to normalised power.
+#[allow(clippy::cast_precision_loss)]
+fn rounding(format: SampleFormat, marks: &[Mark]) -> f64 {
+    match format {
+        // Amplitudes come as whole numbers from every source known; where they do not, this is a little strict.
+        SampleFormat::Ci8 | SampleFormat::Ci16 | SampleFormat::Af32 => {
+            let sum: f64 = marks.iter().map(|mark| f64::from(mark.inverse_power)).sum();
+            sum / (3.0 * marks.len().max(1) as f64)
+        }
+        SampleFormat::Cf32 => 0.0,
+    }
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn amplitude(marks: &[Mark]) -> (f32, f32) {
+    if marks.is_empty() {
+        return (0.0, 0.0);
+    }
+    let amplitudes = || marks.iter().map(|mark| f64::from(mark.log_rms).exp());
+    let count = marks.len() as f64;
+    let mean = amplitudes().sum::<f64>() / count;
+    let variance = amplitudes().map(|a| (a - mean).powi(2)).sum::<f64>() / count;
+    (mean as f32, variance.sqrt() as f32)
+}

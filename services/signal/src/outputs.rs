@@ -1,0 +1,573 @@
+//! The events and data-plane messages that the pipeline gives, with their ids and the words that go with them.
+//!
+//! What the fields of `signal.signal_processed` mean here: `human_detected` says that the link is in motion, and
+//! `presence_confidence` is the motion statistic, 0 to 1 (evidence for motion, no probability, and nothing about a person who
+//! keeps still); persons are not counted, so `estimated_person_count` is absent. A window that cannot be judged is no
+//! `signal_processed` but a `signal.signal_processing_failed` with the reason, and a window with state `unknown` on the data
+//! plane: missing data is unknown, not empty. In `pose.motion_detected` nobody is counted either: `person_count` is 0 and
+//! `person_ids` empty, which the metadata say (`persons: not_counted`).
+
+use std::collections::BTreeMap;
+
+use csi::wire::Published;
+use events::pose::{MotionDetected, MotionType};
+use events::signal::{
+    CsiFrameReceived, CsiFrameValidated, ErrorCategory, FeatureSummary, SignalProcessed,
+    SignalProcessingFailed, ValidationWarning,
+};
+use events::types::WarningSeverity;
+use events::{
+    DataSource, DeviceId, DomainEvent, EventEnvelope, EventId, FrameId, Metadata, SessionId,
+    SignalId, Timestamp, ZoneId,
+};
+use proto::csi::v1::DataSource as WireSource;
+use proto::signal::v1::{LinkState as WireState, SignalWindow};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::config::{Settings, micros};
+use crate::detector::{LinkState, Reason};
+use crate::device::{Closed, Device, Fate, MotionNews};
+use crate::link::{Evaluation, Link};
+use crate::pipeline::{Input, Output, What};
+
+/// Where the frames of an output come from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    device: String,
+    zone: String,
+    source: DataSource,
+    run: Option<Uuid>,
+}
+
+impl Origin {
+    /// As the gateway published it.
+    #[must_use]
+    pub fn of(published: &Published) -> Self {
+        Self {
+            device: published.device.clone(),
+            zone: published.zone.clone(),
+            source: published.source,
+            run: published.run_id,
+        }
+    }
+}
+
+/// Makes outputs.
+#[derive(Debug)]
+pub struct Outputs {
+    service: String,
+    method: String,
+    failure_interval_us: i64,
+}
+
+impl Outputs {
+    /// `service` goes into `metadata.source`.
+    #[must_use]
+    pub fn new(service: String, settings: &Settings) -> Self {
+        Self {
+            service,
+            method: method(settings),
+            failure_interval_us: micros(settings.failure_interval_s),
+        }
+    }
+
+    /// What follows from one frame itself.
+    pub fn frame(
+        &self,
+        device: &mut Device,
+        input: &Input,
+        origin: &Origin,
+        fate: Fate,
+        out: &mut Vec<Output>,
+    ) {
+        let published = &input.published;
+        let (code, category, message): (&str, _, String) = match fate {
+            Fate::Taken {
+                quality,
+                complete,
+                missed,
+            } => {
+                if published.announced {
+                    let event = self.validated(input, origin, quality, complete, missed);
+                    out.extend(event.map(|event| output(event, input)));
+                }
+                return;
+            }
+            Fate::Repeated => (
+                "repeated_frame",
+                ErrorCategory::InvalidData,
+                format!("sequence number {} came before", input.frame.sequence),
+            ),
+            Fate::Late => (
+                "out_of_order",
+                ErrorCategory::InvalidData,
+                format!(
+                    "sequence number {} or its time is older than one that came before",
+                    input.frame.sequence
+                ),
+            ),
+            Fate::Faulty(error) => {
+                let code = match error {
+                    dsp::gain::GainError::Dimensions { .. } => "bad_dimensions",
+                    dsp::gain::GainError::NotFinite { .. } => "not_finite",
+                    dsp::gain::GainError::NoEnergy { .. } => "no_energy",
+                };
+                (code, ErrorCategory::InvalidData, error.to_string())
+            }
+            Fate::Overflow => (
+                "rate_too_high",
+                ErrorCategory::ResourceExhausted,
+                "the device sends more than is kept of one window".to_owned(),
+            ),
+        };
+        let at = Timestamp::from_micros(input.frame.receive_time_us);
+        let cause = published
+            .announced
+            .then(|| announcement(published.frame_id));
+        let failure = Failure {
+            code,
+            category,
+            message,
+            action: None,
+            at,
+            frame: published.frame_id,
+            cause,
+        };
+
+        out.extend(
+            self.failure(device, origin, failure)
+                .map(|event| output(event, input)),
+        );
+    }
+
+    /// What follows from windows.
+    pub fn windows(
+        &self,
+        device: &mut Device,
+        origin: &Origin,
+        closed: &[Closed],
+        over: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let newest_end = closed.last().map(|window| window.end_us);
+        for (index, window) in closed.iter().enumerate() {
+            let last = over && index + 1 == closed.len() && Some(window.end_us) == newest_end;
+            let trace = window.trace.clone();
+            let put = |what: What| Output {
+                what,
+                trace: trace.clone(),
+            };
+            let signal_id = signal_id(window, origin);
+            out.push(put(What::Window(Box::new(wire(
+                window, origin, signal_id, last,
+            )))));
+            let processed = match (
+                window.evaluation.verdict.state,
+                window.evaluation.verdict.reason,
+            ) {
+                (LinkState::Unknown, reason) => {
+                    let event =
+                        reason.and_then(|reason| self.unprocessed(device, window, origin, reason));
+                    out.extend(event.map(|event| put(What::Event(Box::new(event)))));
+                    continue;
+                }
+                _ => self.processed(window, origin, signal_id),
+            };
+            let Some(processed) = processed else { continue };
+            let cause = processed.id;
+            out.push(put(What::Event(Box::new(processed))));
+            if let Some(news) = window.news {
+                let event = self.motion(window, origin, cause, news);
+                out.extend(event.map(|event| put(What::Event(Box::new(event)))));
+            }
+        }
+    }
+
+    fn validated(
+        &self,
+        input: &Input,
+        origin: &Origin,
+        quality_score: f32,
+        is_complete: bool,
+        missed: u64,
+    ) -> Option<EventEnvelope> {
+        let published = &input.published;
+        let mut warnings = Vec::new();
+        let mut warn = |code: &str, message: String| {
+            warnings.push(ValidationWarning {
+                code: code.to_owned(),
+                message,
+                severity: WarningSeverity::Warning,
+            });
+        };
+        if missed > 0 {
+            warn(
+                "frames_missing",
+                format!("{missed} frames before this one were lost"),
+            );
+        }
+        if quality_score < 0.9 {
+            warn(
+                "weak_samples",
+                format!(
+                    "{:.0} % of the samples are zero or at their limit",
+                    100.0 * (1.0 - quality_score)
+                ),
+            );
+        }
+        let event = CsiFrameValidated {
+            frame_id: FrameId(published.frame_id),
+            device_id: DeviceId::new(origin.device.clone()).ok()?,
+            timestamp: Timestamp::from_micros(input.frame.receive_time_us),
+            quality_score,
+            is_complete,
+            validation_time_us: 0,
+            warnings,
+        };
+        let received = announcement(published.frame_id);
+        let mut metadata = self.metadata(origin, BTreeMap::new());
+        metadata.sampled_one_in =
+            (published.sampled_one_in > 1).then_some(published.sampled_one_in);
+        Self::envelope(received, "", &event, metadata, origin, Some(received))
+    }
+
+    fn processed(
+        &self,
+        window: &Closed,
+        origin: &Origin,
+        signal_id: Uuid,
+    ) -> Option<EventEnvelope> {
+        let evaluation = &window.evaluation;
+        let motion = evaluation.motion.as_ref()?;
+        let statistic = narrow(evaluation.verdict.statistic?);
+        let event = SignalProcessed {
+            signal_id: SignalId(signal_id),
+            source_frames: evaluation.announced.iter().copied().map(FrameId).collect(),
+            device_id: DeviceId::new(origin.device.clone()).ok()?,
+            session_id: origin.run.map(SessionId),
+            timestamp: Timestamp::from_micros(window.end_us),
+            window_start: Timestamp::from_micros(window.start_us),
+            window_end: Timestamp::from_micros(window.end_us),
+            feature_summary: FeatureSummary {
+                amplitude_mean: evaluation.amplitude_mean,
+                amplitude_std: evaluation.amplitude_std,
+                phase_variance: evaluation.phase_variance.unwrap_or_default(),
+                dominant_frequency_hz: motion.dominant_hz.map(narrow).unwrap_or_default(),
+                motion_indicator: statistic,
+            },
+            human_detected: evaluation.verdict.state == LinkState::Motion,
+            presence_confidence: statistic.clamp(0.0, 1.0),
+            estimated_person_count: None,
+            quality_score: evaluation.quality,
+            processing_time_ms: 0.0,
+        };
+        let mut extra = about(window, origin);
+        let mut absent = Vec::new();
+        if evaluation.phase_variance.is_none() {
+            absent.push("phase_variance");
+        }
+        if motion.dominant_hz.is_none() {
+            absent.push("dominant_frequency_hz");
+        }
+        if !absent.is_empty() {
+            // The catalogue has no way to leave them out.
+            extra.insert("not_measured".to_owned(), json!(absent));
+        }
+        let cause = evaluation.announced.last().copied().map(announcement);
+        Self::envelope(
+            signal_id,
+            "",
+            &event,
+            self.metadata(origin, extra),
+            origin,
+            cause,
+        )
+    }
+
+    fn motion(
+        &self,
+        window: &Closed,
+        origin: &Origin,
+        cause: Uuid,
+        news: MotionNews,
+    ) -> Option<EventEnvelope> {
+        let id = Uuid::new_v5(&cause, MotionDetected::EVENT_TYPE.as_bytes());
+        let event = MotionDetected {
+            event_id: EventId(id),
+            session_id: origin.run.map(SessionId),
+            zone_id: ZoneId::new(origin.zone.clone()).ok(),
+            device_id: DeviceId::new(origin.device.clone()).ok()?,
+            timestamp: Timestamp::from_micros(window.end_us),
+            motion_score: narrow(window.evaluation.verdict.statistic?),
+            motion_type: MotionType::General,
+            person_ids: Vec::new(),
+            person_count: 0,
+            velocity_estimate: None,
+            direction: None,
+        };
+        let mut extra = about(window, origin);
+        extra.insert("persons".to_owned(), json!("not_counted"));
+        let kind = match news {
+            MotionNews::Onset => "onset",
+            MotionNews::Refresh => "refresh",
+        };
+        extra.insert("motion".to_owned(), json!(kind));
+        extra.insert(
+            "window_start".to_owned(),
+            json!(Timestamp::from_micros(window.start_us)),
+        );
+        let envelope = EventEnvelope::new(id, &event, self.metadata(origin, extra)).ok()?;
+        Some(envelope.caused_by(cause).correlated(origin.run))
+    }
+
+    fn unprocessed(
+        &self,
+        device: &mut Device,
+        window: &Closed,
+        origin: &Origin,
+        reason: Reason,
+    ) -> Option<EventEnvelope> {
+        let category = match reason {
+            Reason::NoEnergy | Reason::IdenticalFrames | Reason::OutOfOrder => {
+                ErrorCategory::InvalidData
+            }
+            _ => ErrorCategory::InsufficientQuality,
+        };
+        let action = match reason {
+            Reason::RateTooLow => {
+                Some("raise the frame rate of the device, or lower signal.motion.min_rate_hz")
+            }
+            Reason::FramesMissing | Reason::Gap => {
+                Some("look for losses between the device and the gateway")
+            }
+            Reason::IdenticalFrames | Reason::NoEnergy => {
+                Some("restart the device, and look at its firmware")
+            }
+            _ => None,
+        };
+        let (start, end) = (
+            Timestamp::from_micros(window.start_us),
+            Timestamp::from_micros(window.end_us),
+        );
+        let counts = &window.evaluation.counts;
+        let message = format!(
+            "window from {start} to {end} with {} frames: {}",
+            counts.seen,
+            reason.sentence()
+        );
+        let failure = Failure {
+            code: reason.code(),
+            category,
+            message,
+            action,
+            at: end,
+            frame: window.newest_frame,
+            cause: window
+                .evaluation
+                .announced
+                .last()
+                .copied()
+                .map(announcement),
+        };
+        self.failure(device, origin, failure)
+    }
+
+    /// At most one of each code in each interval of the input's time.
+    fn failure(
+        &self,
+        device: &mut Device,
+        origin: &Origin,
+        failure: Failure<'_>,
+    ) -> Option<EventEnvelope> {
+        let now = failure.at.as_micros();
+        let last = device.failures.get(failure.code).copied();
+        if last
+            .is_some_and(|last| (0..self.failure_interval_us).contains(&now.saturating_sub(last)))
+        {
+            return None;
+        }
+        device.failures.insert(failure.code.to_owned(), now);
+        let event = SignalProcessingFailed {
+            frame_id: FrameId(failure.frame),
+            device_id: DeviceId::new(origin.device.clone()).ok()?,
+            timestamp: failure.at,
+            error_code: failure.code.to_owned(),
+            error_message: failure.message,
+            error_category: failure.category,
+            recoverable: true,
+            suggested_action: failure.action.map(str::to_owned),
+        };
+        let extra = BTreeMap::from([("zone_id".to_owned(), json!(origin.zone))]);
+        Self::envelope(
+            failure.frame,
+            failure.code,
+            &event,
+            self.metadata(origin, extra),
+            origin,
+            failure.cause,
+        )
+    }
+
+    fn metadata(&self, origin: &Origin, extra: BTreeMap<String, Value>) -> Metadata {
+        Metadata {
+            source: self.service.clone(),
+            data_source: Some(origin.source),
+            method: Some(self.method.clone()),
+            extra,
+            ..Metadata::default()
+        }
+    }
+
+    /// An event whose id follows from `from`; `cause` is the event that led to it, where there is one.
+    fn envelope<E: DomainEvent>(
+        from: Uuid,
+        distinction: &str,
+        event: &E,
+        metadata: Metadata,
+        origin: &Origin,
+        cause: Option<Uuid>,
+    ) -> Option<EventEnvelope> {
+        let name = format!("{}{distinction}", E::EVENT_TYPE);
+        let id = Uuid::new_v5(&from, name.as_bytes());
+        let envelope = EventEnvelope::new(id, event, metadata)
+            .ok()?
+            .correlated(origin.run);
+        Some(match cause {
+            Some(cause) => envelope.caused_by(cause),
+            None => envelope,
+        })
+    }
+}
+
+struct Failure<'a> {
+    code: &'a str,
+    category: ErrorCategory,
+    message: String,
+    action: Option<&'a str>,
+    at: Timestamp,
+    frame: Uuid,
+    cause: Option<Uuid>,
+}
+
+/// Id of the event that announced a frame.
+fn announcement(frame_id: Uuid) -> Uuid {
+    Uuid::new_v5(&frame_id, CsiFrameReceived::EVENT_TYPE.as_bytes())
+}
+
+/// How motion is concluded, in a word, with what it depends on.
+#[must_use]
+pub fn method(settings: &Settings) -> String {
+    format!(
+        "power-autocorrelation/1 window={} threshold={}",
+        settings.window_s, settings.threshold
+    )
+}
+
+fn output(event: EventEnvelope, input: &Input) -> Output {
+    Output {
+        what: What::Event(Box::new(event)),
+        trace: input.trace.clone(),
+    }
+}
+
+/// The id of a window: of its newest frame, its link and its end. The same frames give the same id.
+fn signal_id(window: &Closed, origin: &Origin) -> Uuid {
+    let key = &window.key;
+    let name = format!(
+        "window {} {} {:?} {} {} {} {} {}",
+        origin.zone,
+        origin.device,
+        key.transmitter,
+        key.layout,
+        key.subcarriers,
+        key.antennas,
+        key.ppdu,
+        window.end_us
+    );
+    Uuid::new_v5(&window.newest_frame, name.as_bytes())
+}
+
+fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
+    let evaluation = &window.evaluation;
+    let mut extra = BTreeMap::from([
+        ("zone_id".to_owned(), json!(origin.zone)),
+        ("state".to_owned(), json!(evaluation.verdict.state.as_str())),
+        (
+            "motion_threshold".to_owned(),
+            json!(evaluation.verdict.threshold),
+        ),
+        ("frames_seen".to_owned(), json!(evaluation.counts.seen)),
+        ("layout".to_owned(), json!(window.key.layout)),
+    ]);
+    if let Some(reason) = evaluation.verdict.reason {
+        extra.insert("reason".to_owned(), json!(reason.code()));
+    }
+    extra
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+fn count(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn wire(window: &Closed, origin: &Origin, signal_id: Uuid, last_of_run: bool) -> SignalWindow {
+    let Evaluation {
+        verdict,
+        counts,
+        quality,
+        features,
+        ..
+    } = &window.evaluation;
+    let copy = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
+    SignalWindow {
+        signal_id: copy(signal_id),
+        device: origin.device.clone(),
+        zone: origin.zone.clone(),
+        window_start_us: window.start_us,
+        window_end_us: window.end_us,
+        frames_seen: count(counts.seen),
+        frames_missed: counts.missed.map(count),
+        frame_rate_hz: (counts.seen as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
+        motion_score: verdict.statistic.map(narrow),
+        motion_threshold: narrow(verdict.threshold),
+        state: match verdict.state {
+            LinkState::Unknown => WireState::Unknown,
+            LinkState::Still => WireState::Still,
+            LinkState::Motion => WireState::Motion,
+        }
+        .into(),
+        reason: verdict.reason.map_or("", Reason::code).to_owned(),
+        quality: *quality,
+        feature_schema: if features.is_empty() {
+            String::new()
+        } else {
+            Link::feature_schema().to_owned()
+        },
+        features: features.clone(),
+        source: match origin.source {
+            DataSource::Live => WireSource::Live,
+            DataSource::Replay => WireSource::Replay,
+            DataSource::Simulated => WireSource::Simulated,
+        }
+        .into(),
+        run_id: origin.run.map(copy).unwrap_or_default(),
+        ingest_time_us: window.ingest_time_us,
+        last_of_run,
+    }
+}
+
+/// The state of a window in a word.
+#[must_use]
+pub fn state_name(window: &SignalWindow) -> &'static str {
+    match window.state() {
+        WireState::Motion => LinkState::Motion.as_str(),
+        WireState::Still => LinkState::Still.as_str(),
+        WireState::Unknown | WireState::Unspecified => LinkState::Unknown.as_str(),
+    }
+}

@@ -1,0 +1,244 @@
+//! What is known of the motion in each zone: motion, still, or unknown, since when, and on what evidence.
+
+use std::collections::BTreeMap;
+
+use events::DataSource;
+use serde::{Deserialize, Serialize};
+
+use crate::detector::LinkState;
+use crate::device::Closed;
+use crate::link::LinkKey;
+
+/// What one link contributed last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// Which link.
+    pub key: LinkKey,
+    /// What it says.
+    pub state: LinkState,
+    /// The motion statistic, where it was measured.
+    pub statistic: Option<f64>,
+    /// The threshold that it was held against.
+    pub threshold: f64,
+    /// Frames of the link in the window.
+    pub frames_seen: usize,
+    /// Frames of the device that were lost in the window.
+    pub frames_missed: Option<usize>,
+    /// Frames per second.
+    pub frame_rate_hz: f64,
+    /// How much of what a window needs was there, 0 to 1.
+    pub quality: f32,
+    /// Beginning of the window, microseconds.
+    pub start_us: i64,
+    /// Its end.
+    pub end_us: i64,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The state of one zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Zone {
+    /// Motion, still, or unknown.
+    pub state: LinkState,
+    /// When it entered this state, in the time of the input.
+    pub since_us: i64,
+    /// Time of the latest input that it rests on.
+    pub as_of_us: i64,
+    /// Why it is unknown; empty otherwise.
+    pub reason: String,
+    /// The latest word of each link, by device.
+    pub evidence: BTreeMap<String, Vec<Evidence>>,
+    /// Where the latest input came from.
+    pub source: DataSource,
+    /// Wall time of the latest input, by the ticks; absent until a tick saw it.
+    touched_us: Option<i64>,
+}
+
+/// What is kept of a zone over a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptZone {
+    /// Its name.
+    pub zone: String,
+    /// `motion`, `still` or `unknown`.
+    pub state: String,
+    /// When it entered the state.
+    pub since_us: i64,
+    /// Time of the latest input.
+    pub as_of_us: i64,
+    /// Where it came from.
+    pub source: DataSource,
+}
+
+impl Zone {
+    fn new(source: DataSource, time_us: i64) -> Self {
+        Self {
+            state: LinkState::Unknown,
+            since_us: time_us,
+            as_of_us: time_us,
+            reason: "no_window".to_owned(),
+            evidence: BTreeMap::new(),
+            source,
+            touched_us: None,
+        }
+    }
+
+    /// The highest motion statistic of the evidence; absent while unknown.
+    #[must_use]
+    pub fn score(&self) -> Option<f64> {
+        if self.state == LinkState::Unknown {
+            return None;
+        }
+        let statistics = self
+            .evidence
+            .values()
+            .flatten()
+            .filter_map(|evidence| evidence.statistic);
+        statistics.max_by(f64::total_cmp)
+    }
+
+    /// Motion where any link sees motion; unknown where no link can say; still otherwise.
+    fn decide(&self) -> (LinkState, String) {
+        let all = || self.evidence.values().flatten();
+        let strongest = all()
+            .map(|evidence| evidence.state)
+            .max()
+            .unwrap_or(LinkState::Unknown);
+        let reason = match strongest {
+            LinkState::Unknown => all()
+                .max_by_key(|evidence| evidence.frames_seen)
+                .map_or("no_window", |e| e.reason),
+            LinkState::Still | LinkState::Motion => "",
+        };
+        (strongest, reason.to_owned())
+    }
+
+    fn enter(&mut self, state: LinkState, reason: String, time_us: i64) -> bool {
+        self.reason = reason;
+        if self.state == state {
+            return false;
+        }
+        self.state = state;
+        self.since_us = time_us;
+        true
+    }
+}
+
+/// All zones that frames were seen in.
+#[derive(Debug, Default)]
+pub struct Zones {
+    zones: BTreeMap<String, Zone>,
+}
+
+impl Zones {
+    /// The zones by name.
+    #[must_use]
+    pub fn all(&self) -> &BTreeMap<String, Zone> {
+        &self.zones
+    }
+
+    /// A frame came: the zone is known from now on. Gives true where it was not before.
+    pub fn touch(&mut self, zone: &str, source: DataSource, time_us: i64) -> bool {
+        match self.zones.get_mut(zone) {
+            Some(known) => {
+                known.touched_us = None;
+                known.source = source;
+                false
+            }
+            None => {
+                self.zones
+                    .insert(zone.to_owned(), Zone::new(source, time_us));
+                true
+            }
+        }
+    }
+
+    /// Windows of one device that end together were closed. Gives whether the zone's state changed.
+    pub fn update(&mut self, zone: &str, device: &str, windows: &[&Closed]) -> bool {
+        let (Some(known), Some(first)) = (self.zones.get_mut(zone), windows.first()) else {
+            return false;
+        };
+        let evidence = windows.iter().map(|window| evidence_of(window)).collect();
+        known.evidence.insert(device.to_owned(), evidence);
+        known.as_of_us = first.end_us;
+        let (state, reason) = known.decide();
+        known.enter(state, reason, first.end_us)
+    }
+
+    /// A device's input is over, or begins on another time axis: its evidence no longer counts for what comes.
+    pub fn forget_device(&mut self, zone: &str, device: &str) {
+        if let Some(known) = self.zones.get_mut(zone) {
+            known.evidence.remove(device);
+        }
+    }
+
+    /// Wall time passed: zones without input for `stale_us` become unknown. Gives the names of those that changed.
+    pub fn tick(&mut self, now_us: i64, stale_us: i64) -> Vec<String> {
+        let mut changed = Vec::new();
+        for (name, zone) in &mut self.zones {
+            let touched = *zone.touched_us.get_or_insert(now_us);
+            if now_us.saturating_sub(touched) >= stale_us {
+                zone.evidence.clear();
+                if zone.enter(LinkState::Unknown, "no_input".to_owned(), zone.as_of_us) {
+                    changed.push(name.clone());
+                }
+            }
+        }
+        changed
+    }
+
+    /// What is to be kept.
+    #[must_use]
+    pub fn kept(&self) -> Vec<KeptZone> {
+        let keep = |(name, zone): (&String, &Zone)| KeptZone {
+            zone: name.clone(),
+            state: zone.state.as_str().to_owned(),
+            since_us: zone.since_us,
+            as_of_us: zone.as_of_us,
+            source: zone.source,
+        };
+        self.zones.iter().map(keep).collect()
+    }
+
+    /// Takes up what was kept. The evidence comes with the next windows.
+    pub fn resume(&mut self, kept: &[KeptZone]) {
+        for kept in kept {
+            let zone = self
+                .zones
+                .entry(kept.zone.clone())
+                .or_insert_with(|| Zone::new(kept.source, kept.as_of_us));
+            zone.state = match kept.state.as_str() {
+                "motion" => LinkState::Motion,
+                "still" => LinkState::Still,
+                _ => LinkState::Unknown,
+            };
+            if zone.state != LinkState::Unknown {
+                zone.reason.clear();
+            }
+            zone.since_us = kept.since_us;
+            zone.as_of_us = kept.as_of_us;
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn evidence_of(window: &Closed) -> Evidence {
+    let evaluation = &window.evaluation;
+    Evidence {
+        key: window.key.clone(),
+        state: evaluation.verdict.state,
+        statistic: evaluation.verdict.statistic,
+        threshold: evaluation.verdict.threshold,
+        frames_seen: evaluation.counts.seen,
+        frames_missed: evaluation.counts.missed,
+        frame_rate_hz: evaluation.counts.seen as f64 * 1e6
+            / evaluation.counts.window_us.max(1) as f64,
+        quality: evaluation.quality,
+        start_us: window.start_us,
+        end_us: window.end_us,
+        reason: evaluation
+            .verdict
+            .reason
+            .map_or("", crate::detector::Reason::code),
+    }
+}
