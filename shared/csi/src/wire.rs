@@ -82,7 +82,7 @@ fn bytes_per_sample(format: SampleFormat) -> usize {
 
 /// Writes a frame as a message.
 ///
-/// Samples are written in the frame's [`SampleFormat`]; a value that does not fit it is rounded to the nearest that does.
+/// Samples are written in the frame's [`SampleFormat`]; of a value that does not fit it the fraction or the excess is lost.
 #[must_use]
 pub fn encode(frame: &Frame, published: &Published) -> Bytes {
     let layout = &frame.layout;
@@ -160,21 +160,20 @@ fn pack_bits(bits: &[bool]) -> Vec<u8> {
     bits.chunks(8).map(byte).collect()
 }
 
-// `as` from f32 to an integer saturates; that is the rounding that `encode` promises.
+// `as` from f32 to an integer truncates and saturates, as `encode` says.
 #[allow(clippy::cast_possible_truncation)]
 fn pack_samples(frame: &Frame) -> Vec<u8> {
     let samples = &frame.samples;
     match frame.format {
         SampleFormat::Ci8 => {
             let pair = |sample: &Complex32| {
-                [sample.re, sample.im].map(|part| (part.round() as i8).cast_unsigned())
+                [sample.re, sample.im].map(|part| (part as i8).cast_unsigned())
             };
             samples.iter().flat_map(pair).collect()
         }
         SampleFormat::Ci16 => {
-            let pair = |sample: &Complex32| {
-                [sample.re, sample.im].map(|part| (part.round() as i16).to_le_bytes())
-            };
+            let pair =
+                |sample: &Complex32| [sample.re, sample.im].map(|part| (part as i16).to_le_bytes());
             samples.iter().flat_map(pair).flatten().collect()
         }
         SampleFormat::Cf32 => samples

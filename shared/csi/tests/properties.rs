@@ -1,5 +1,7 @@
 //! What holds for all input: what is written reads the same, and no input makes a decoder panic or allocate without measure.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use bytes::Bytes;
 use csi::decode::adr018::{self, Packet};
 use csi::decode::esp32_csv::{self, Decoder};

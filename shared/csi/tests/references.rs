@@ -2,6 +2,8 @@
 //!
 //! Counts and checksums stand here. The values themselves stand beside the recordings where there is a local copy.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use bytes::Bytes;
 use csi::read::{Format, Malformed, Options, Position, Reader};
 use csi::{Frame, Ppdu, SampleFormat};

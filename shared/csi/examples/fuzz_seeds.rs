@@ -1,0 +1,158 @@
+//! Writes the seeds of the fuzz targets: `cargo run -p csi --example fuzz_seeds`. They are made here, not recorded.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use csi::decode::adr018;
+use csi::decode::esp32_csv::{SIMULATED_LINE, write_line};
+use csi::layout::{self, Fields, Order};
+use csi::wire::{self, Published};
+use csi::{Frame, Ppdu, SampleFormat};
+use num_complex::Complex32;
+use uuid::Uuid;
+
+fn frame(fields: Fields, order: Order) -> Frame {
+    let layout = layout::esp32(fields, order, true);
+    Frame {
+        sequence: 7,
+        counted: true,
+        device_time_us: Some(5_000_000),
+        receive_time_us: 1_700_000_000_000_000,
+        rssi_dbm: vec![-50],
+        noise_floor_dbm: Some(-92),
+        agc: None,
+        frequency_mhz: Some(2437),
+        channel: Some(6),
+        bandwidth_mhz: Some(fields.bandwidth_mhz()),
+        ppdu: Ppdu::Ht,
+        antennas: 1,
+        samples: (0..layout.len())
+            .map(|k| Complex32::new((k % 9) as f32, -((k % 7) as f32)))
+            .collect(),
+        layout,
+        format: SampleFormat::Ci8,
+        raw_size: 148,
+        transmitter: Some([2, 0, 0, 0, 0, 1]),
+        simulated: true,
+    }
+}
+
+fn published() -> Published {
+    Published {
+        frame_id: Uuid::from_u128(1),
+        device: "device-1".to_owned(),
+        zone: "zone-1".to_owned(),
+        source: events::DataSource::Simulated,
+        run_id: Some(Uuid::from_u128(2)),
+        announced: true,
+        sampled_one_in: 1,
+        ingest_time_us: 1,
+        last_of_run: false,
+    }
+}
+
+/// A pcap file of one datagram: Ethernet, IPv4, UDP.
+fn pcap(datagram: &[u8]) -> Vec<u8> {
+    let (payload, frame) = (datagram.len() as u16, 42 + datagram.len() as u32);
+    let mut file = vec![
+        0xD4, 0xC3, 0xB2, 0xA1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 1, 0, 0, 0,
+    ];
+    file.extend(
+        [1_700_000_000_u32, 0, frame, frame]
+            .into_iter()
+            .flat_map(u32::to_le_bytes),
+    );
+    file.extend([0xFF; 12]);
+    file.extend([8, 0, 0x45, 0]);
+    file.extend((28 + payload).to_be_bytes());
+    file.extend([
+        0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1, 0x30, 0x39, 0x13, 0x8D,
+    ]);
+    file.extend((8 + payload).to_be_bytes());
+    file.extend([0, 0]);
+    file.extend(datagram);
+    file
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let write = |target: &str, name: &str, bytes: &[u8]| -> std::io::Result<()> {
+        let folder = corpus.join(target);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join(name), bytes)
+    };
+    let kinds = [
+        ("legacy", Fields::Legacy),
+        ("legacy-ht", Fields::LegacyHt20),
+        ("stbc", Fields::LegacyHt20Stbc),
+        ("wide", Fields::LegacyHt40),
+    ];
+    let mut lines = format!("{SIMULATED_LINE}\n");
+    for (name, fields) in kinds {
+        let frame = frame(fields, Order::Fft);
+        let mut datagram = Vec::new();
+        adr018::encode(&frame, 1, &mut datagram)?;
+        write("adr018", name, &datagram)?;
+        let mut line = String::new();
+        write_line(&frame, &mut line)?;
+        lines.push_str(&line);
+        write("esp32_csv", name, line.as_bytes())?;
+        write("wire", name, &wire::encode(&frame, &published()))?;
+        if fields == Fields::Legacy {
+            write(
+                "adr018",
+                "truncated",
+                datagram.get(..40).unwrap_or_default(),
+            )?;
+            write("recording", "pcap", &pcap(&datagram))?;
+            let length = u32::try_from(datagram.len())?.to_le_bytes();
+            write(
+                "recording",
+                "container",
+                &[length.as_slice(), &datagram].concat(),
+            )?;
+        }
+    }
+    let tool = "CSI_DATA,AP,AA:BB:CC:00:11:22,-72,11,0,0,0,0,0,0,0,0,0,-96,0,6,1,8346021,0,28,0,0,8.50623,384,";
+    let short = "CSI_DATA,9,aa:bb:cc:00:11:22,-40,11,-95,25,17,36,1000,100,0,128,1,";
+    let list = "1 -2 ".repeat(64);
+    write(
+        "esp32_csv",
+        "csi-tool",
+        format!("{tool}[{list}]\n").as_bytes(),
+    )?;
+    write(
+        "esp32_csv",
+        "short",
+        format!("{short}\"[{}]\"\n", list.trim().replace(' ', ",")).as_bytes(),
+    )?;
+    write(
+        "esp32_csv",
+        "run-together",
+        format!("{tool}[{list}{tool}[{list}]\n").as_bytes(),
+    )?;
+    write("recording", "csv", lines.as_bytes())?;
+    let amplitudes = ",1".repeat(64);
+    let header = csi::decode::ialr_csv::HEADER;
+    write(
+        "recording",
+        "ialr",
+        format!("{header}\ns,1,2,0,0,0,-50,64{amplitudes}\n").as_bytes(),
+    )?;
+    let ruview = format!(
+        "{{\"timestamp\": 1.5, \"node_id\": 2, \"type\": \"raw_csi\", \"iq_hex\": \"{}\", \"subcarriers\": 64}}\n",
+        "01ff".repeat(64)
+    );
+    write("recording", "ruview", ruview.as_bytes())?;
+    let mut vitals = vec![2, 0, 0x11, 0xC5, 1];
+    vitals.resize(32, 0);
+    write("adr018", "vitals", &vitals)?;
+    let amplitude = Frame {
+        format: SampleFormat::Af32,
+        samples: vec![Complex32::new(1.5, 0.0); 64],
+        ..frame(Fields::Legacy, Order::Ascending)
+    };
+    let message: Bytes = wire::encode(&amplitude, &published());
+    write("wire", "amplitudes", &message)?;
+    Ok(())
+}
