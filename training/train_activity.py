@@ -24,7 +24,7 @@ import measure
 NAME = "activity-lr"
 VERSION = "1.0.0"
 SCHEMA = "activity-features/1"
-WINDOW_S = 4.0
+WINDOW_S = 2.0
 CLASSES = ["inactive", "moving"]
 SEED = 20260101
 
