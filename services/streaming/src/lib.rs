@@ -33,7 +33,7 @@ pub async fn start(config: Config, rt: &mut runtime::Runtime) -> anyhow::Result<
         sessions.drained().await;
         Ok(())
     });
-    rt.serve_http("websocket", listen, websocket::router(fanout.clone()))
+    rt.serve_http("http", listen, websocket::router(fanout.clone()))
         .await?;
     rt.serve_grpc(
         tonic::service::Routes::new(grpc::service(fanout)),
