@@ -1,1 +1,7 @@
-fn main() {}
+//! The alerting service as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::run("alerting", alerting::start)
+}
