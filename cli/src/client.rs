@@ -187,11 +187,13 @@ pub fn explain(status: &Status) -> String {
     };
     if let Some(bad_request) = details.bad_request() {
         for violation in &bad_request.field_violations {
+            let field = printable(&violation.field);
             let described = printable(&violation.description);
+            let whole = format!("{field}: {described}");
             if text == described {
-                text = format!("{}: {described}", printable(&violation.field));
-            } else {
-                let _ = write!(text, "\n  {}: {described}", printable(&violation.field));
+                text = whole;
+            } else if text != whole {
+                let _ = write!(text, "\n  {whole}");
             }
         }
     }
@@ -278,6 +280,14 @@ mod tests {
         details.add_bad_request_violation("device.name", "must not be empty");
         check(
             Status::with_error_details(Code::InvalidArgument, "must not be empty", details.clone()),
+            "device.name: must not be empty (INVALID_ARGUMENT)",
+        );
+        check(
+            Status::with_error_details(
+                Code::InvalidArgument,
+                "device.name: must not be empty",
+                details.clone(),
+            ),
             "device.name: must not be empty (INVALID_ARGUMENT)",
         );
         check(
