@@ -50,6 +50,7 @@ pub(crate) struct Life {
 
 /// Connects within `connect_timeout_s`, trying again while nobody answers.
 pub(crate) async fn connect(config: Config) -> Result<(Core, Life), Error> {
+    check(&config)?;
     let began = Instant::now();
     let limit = seconds(config.connect_timeout_s);
     let (sender, link) = watch::channel(Link { up: true, epoch: 0 });
@@ -113,6 +114,21 @@ pub(crate) async fn connect(config: Config) -> Result<(Core, Life), Error> {
             _guard: closed.drop_guard(),
         },
     ))
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let numbers = [
+        ("connect_timeout_s", config.connect_timeout_s),
+        ("publish_timeout_s", config.publish_timeout_s),
+        ("storage_scale", config.storage_scale),
+    ];
+    for (field, value) in numbers {
+        // Above this, sizes and times no longer fit into what they are counted in.
+        if !(value > 0.0 && value <= 1e6) {
+            return Err(Error::Config { field, value });
+        }
+    }
+    Ok(())
 }
 
 fn options(config: &Config, link: &Arc<watch::Sender<Link>>) -> ConnectOptions {
@@ -194,7 +210,13 @@ async fn restore(core: Core) {
 
 impl Core {
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        // The client knows of a loss first, and of a return before the epoch has risen: both must agree.
+        self.client.connection_state() == State::Connected && self.link.borrow().up
+    }
+
+    /// Why nothing goes while the connection is down.
+    pub fn absence(&self) -> String {
+        format!("not connected to {}", shown(&self.config.url))
     }
 
     /// The time that a publish, or anything else asked of the server, may take.
@@ -225,24 +247,27 @@ impl Core {
         let mut link = self.link.clone();
         let mut number = 0;
         let mut pause = Duration::from_millis(10);
-        let mut reason;
+        let mut reason = String::new();
         loop {
             let epoch = link.borrow_and_update().epoch;
             let left = limit.saturating_sub(began.elapsed());
             if self.is_connected() {
                 let outcome = tokio::select! {
                     outcome = tokio::time::timeout(left.min(answer), attempt(number)) => outcome,
-                    () = reconnected(&mut link, epoch) => Ok(Err(Attempt::Transient("the connection was lost under way".to_owned()))),
+                    () = lost(&mut link, epoch) => {
+                        Ok(Err(Attempt::Transient("the connection was lost under way".to_owned())))
+                    }
                 };
                 number += 1;
                 match outcome {
                     Ok(Ok(value)) => return Ok(value),
                     Ok(Err(Attempt::Fatal(error))) => return Err(error),
                     Ok(Err(Attempt::Transient(why))) => reason = why,
-                    Err(_) => reason = "the server does not answer".to_owned(),
+                    Err(_) => "the server does not answer".clone_into(&mut reason),
                 }
-            } else {
-                reason = format!("not connected to {}", shown(&self.config.url));
+            }
+            if !self.is_connected() {
+                reason = self.absence();
             }
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
@@ -275,6 +300,14 @@ impl Core {
             })
         })
         .await
+    }
+}
+
+/// Waits until the connection is down, or of a later epoch than `epoch`: what was asked before is then not answered.
+async fn lost(link: &mut watch::Receiver<Link>, epoch: u64) {
+    let gone = |link: &Link| !link.up || link.epoch != epoch;
+    if link.wait_for(gone).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -325,6 +358,19 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn senseless_numbers_are_refused() {
+        for value in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let config = Config {
+                storage_scale: value,
+                ..Config::default()
+            };
+            let error = check(&config).unwrap_err().to_string();
+            assert!(error.contains("nats.storage_scale"), "{error}");
+        }
+        assert_eq!(check(&Config::default()), Ok(()));
+    }
 
     #[test]
     fn no_password_is_shown() {

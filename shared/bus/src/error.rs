@@ -5,6 +5,14 @@
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A number of the configuration that makes no sense.
+    #[error("nats.{field} is {value}; a number above 0 is needed, at most a million")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+    },
     /// The server could not be reached at start.
     #[error("NATS at {url} was not reached within {waited_s:.1} s: {reason}")]
     Connect {

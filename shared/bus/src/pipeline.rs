@@ -6,7 +6,7 @@
 //! had taken over in the very moment in which the connection was lost, it sends first when it is back: those few may so come
 //! ahead of what is sent again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,12 +14,11 @@ use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use events::EventEnvelope;
-use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant};
 use tracing::{debug, warn};
 
-use crate::connect::{Core, reconnected, shown};
+use crate::connect::{Core, reconnected};
 use crate::error::Attempt;
 use crate::publish::{Outgoing, classify, known};
 use crate::{BoxFuture, Error, trace};
@@ -59,6 +58,7 @@ struct Failures {
 struct Entry {
     /// Its place in the order.
     number: u64,
+    stream: &'static str,
     message: Outgoing,
     queued: Instant,
     _permit: OwnedSemaphorePermit,
@@ -66,6 +66,8 @@ struct Entry {
 
 struct Sent {
     entry: Entry,
+    /// Sent alone, to see whether its stream is there.
+    probe: bool,
     sent: Instant,
     ack: BoxFuture<'static, Result<PublishAck, PublishError>>,
 }
@@ -92,7 +94,8 @@ impl Pipeline {
     /// # Errors
     /// Where the event has no subject that a stream takes, or cannot be written as JSON.
     pub async fn publish(&self, event: &EventEnvelope) -> Result<(), Error> {
-        self.queue(Outgoing::event(event)?).await
+        let message = Outgoing::event(event)?;
+        self.queue(known(&message.subject)?.name, message).await
     }
 
     /// Queues a data-plane message; `id` is its Nats-Msg-Id where given. Waits like [`publish`](Self::publish).
@@ -105,21 +108,21 @@ impl Pipeline {
         payload: Bytes,
         id: Option<String>,
     ) -> Result<(), Error> {
-        known(&subject)?;
+        let stream = known(&subject)?.name;
         let mut headers = async_nats::HeaderMap::new();
         if let Some(id) = id {
             headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
         }
         trace::inject(&mut headers);
-        self.queue(Outgoing {
+        let message = Outgoing {
             subject,
             headers,
             payload,
-        })
-        .await
+        };
+        self.queue(stream, message).await
     }
 
-    async fn queue(&self, message: Outgoing) -> Result<(), Error> {
+    async fn queue(&self, stream: &'static str, message: Outgoing) -> Result<(), Error> {
         let closed = || Error::Closed {
             what: "pipeline".to_owned(),
         };
@@ -131,6 +134,7 @@ impl Pipeline {
         self.queue
             .send(Entry {
                 number,
+                stream,
                 message,
                 queued: Instant::now(),
                 _permit: permit,
@@ -213,9 +217,16 @@ struct Worker {
     shared: Arc<Shared>,
     /// Sent, and not acknowledged: oldest first.
     sent: VecDeque<Sent>,
-    /// To be sent again, when nothing is out any more: by their place in the order.
+    /// To be sent again, by their place in the order. Nothing new is taken while there are any.
     again: BTreeMap<u64, Entry>,
     again_at: Instant,
+    /// Something failed: what else is out comes to its end before anything is sent again.
+    retreating: bool,
+    /// Streams that took a message since the last trouble. After a restart of the server a stream may not be there yet: the
+    /// first message to it goes alone, since those behind it might otherwise be taken where it was not.
+    trusted: BTreeSet<&'static str>,
+    /// Such a first message is out.
+    probing: bool,
     /// Why the last one has to be sent again.
     reason: String,
     epoch: u64,
@@ -238,6 +249,9 @@ impl Worker {
             sent: VecDeque::new(),
             again: BTreeMap::new(),
             again_at: Instant::now(),
+            retreating: false,
+            trusted: BTreeSet::new(),
+            probing: false,
             reason: String::new(),
             epoch,
         }
@@ -248,14 +262,8 @@ impl Worker {
         let mut open = true;
         while open || !self.sent.is_empty() || !self.again.is_empty() {
             self.expire();
-            if !self.again.is_empty()
-                && self.sent.is_empty()
-                && self.core.is_connected()
-                && Instant::now() >= self.again_at
-            {
-                for entry in std::mem::take(&mut self.again).into_values() {
-                    self.send(entry).await;
-                }
+            if let Some(entry) = self.resend() {
+                self.send(entry).await;
                 continue;
             }
             let recovering = !self.again.is_empty();
@@ -264,7 +272,7 @@ impl Worker {
                 biased;
                 () = reconnected(&mut link, self.epoch) => Wake::Reconnected,
                 acked = front(self.sent.front_mut(), self.shared.patience) => Wake::Acked(acked),
-                entry = entries.recv(), if open && !recovering => Wake::Queued(entry),
+                entry = entries.recv(), if open && !recovering && !self.probing => Wake::Queued(entry),
                 () = tokio::time::sleep_until(wake_at), if recovering => Wake::Tick,
             };
             match wake {
@@ -273,12 +281,11 @@ impl Worker {
                 Wake::Tick => {}
                 Wake::Reconnected => {
                     self.epoch = link.borrow_and_update().epoch;
+                    let lost = self.sent.drain(..).map(|sent| sent.entry);
+                    self.again.extend(lost.map(|entry| (entry.number, entry)));
                     "the connection was lost".clone_into(&mut self.reason);
-                    self.again.extend(
-                        self.sent
-                            .drain(..)
-                            .map(|sent| (sent.entry.number, sent.entry)),
-                    );
+                    (self.retreating, self.probing) = (false, false);
+                    self.trusted.clear();
                     self.again_at = Instant::now();
                 }
                 Wake::Acked(outcome) => self.settle(outcome),
@@ -287,27 +294,33 @@ impl Worker {
         debug!("pipeline ended");
     }
 
-    /// Sends one; what cannot be sent now is sent again later, with everything behind it.
+    /// The oldest message to be sent again, where it may go now.
+    fn resend(&mut self) -> Option<Entry> {
+        let waits = self.probing || (self.retreating && !self.sent.is_empty());
+        if waits || !self.core.is_connected() || Instant::now() < self.again_at {
+            return None;
+        }
+        self.retreating = false;
+        self.again.pop_first().map(|(_, entry)| entry)
+    }
+
     async fn send(&mut self, entry: Entry) {
-        if !self.again.is_empty() || !self.core.is_connected() {
-            self.reason = format!("not connected to {}", shown(&self.core.config.url));
-            self.again.insert(entry.number, entry);
-            self.again_at = Instant::now() + PAUSE;
-            return;
+        if !self.core.is_connected() {
+            return self.retreat(entry, self.core.absence());
         }
         match self.core.send(&entry.message).await {
-            Ok(ack) => self.sent.push_back(Sent {
-                entry,
-                sent: Instant::now(),
-                ack: ack.into_future().boxed(),
-            }),
+            Ok(ack) => {
+                self.probing = !self.trusted.contains(entry.stream);
+                self.sent.push_back(Sent {
+                    entry,
+                    probe: self.probing,
+                    sent: Instant::now(),
+                    ack: ack.into_future(),
+                });
+            }
             Err(error) => match classify(&entry.message.what(), &error) {
                 Attempt::Fatal(error) => self.shared.failed(error),
-                Attempt::Transient(reason) => {
-                    self.reason = reason;
-                    self.again.insert(entry.number, entry);
-                    self.again_at = Instant::now() + PAUSE;
-                }
+                Attempt::Transient(reason) => self.retreat(entry, reason),
             },
         }
     }
@@ -317,15 +330,28 @@ impl Worker {
         let Some(sent) = self.sent.pop_front() else {
             return;
         };
-        match outcome {
-            Ok(_) => self.shared.acked(),
-            Err(Attempt::Fatal(error)) => self.shared.failed(error),
-            Err(Attempt::Transient(reason)) => {
-                self.reason = reason;
-                self.again.insert(sent.entry.number, sent.entry);
-                self.again_at = Instant::now() + PAUSE;
-            }
+        if sent.probe {
+            self.probing = false;
         }
+        match outcome {
+            Ok(_) => {
+                if sent.probe {
+                    self.trusted.insert(sent.entry.stream);
+                }
+                self.shared.acked();
+            }
+            Err(Attempt::Fatal(error)) => self.shared.failed(error),
+            Err(Attempt::Transient(reason)) => self.retreat(sent.entry, reason),
+        }
+    }
+
+    /// Keeps a message to be sent again, and everything behind it.
+    fn retreat(&mut self, entry: Entry, reason: String) {
+        self.reason = reason;
+        self.again.insert(entry.number, entry);
+        self.again_at = Instant::now() + PAUSE;
+        self.retreating = true;
+        self.trusted.clear();
     }
 
     /// Gives up on what waited too long.
@@ -337,6 +363,9 @@ impl Worker {
         {
             let entry = entry.remove();
             let waited_s = entry.queued.elapsed().as_secs_f64();
+            if !self.core.is_connected() {
+                self.reason = self.core.absence();
+            }
             self.shared.failed(Error::Timeout {
                 what: entry.message.what(),
                 waited_s,
@@ -345,26 +374,26 @@ impl Worker {
         }
     }
 
+    /// When to look again, where nothing else happens before.
     fn next_wake(&self) -> Instant {
-        let again_at = if self.core.is_connected() {
-            self.again_at
+        let oldest = self.again.values().next();
+        let expires = oldest.map_or(self.again_at, |entry| entry.queued + self.shared.patience);
+        if self.sent.is_empty() {
+            // Not connected, or not yet time.
+            expires.min(self.again_at.max(Instant::now() + PAUSE / 10))
         } else {
-            Instant::now() + PAUSE
-        };
-        let expires = self
-            .again
-            .values()
-            .next()
-            .map(|entry| entry.queued + self.shared.patience);
-        expires.map_or(again_at, |expires| {
-            expires.min(again_at.max(Instant::now() + Duration::from_millis(1)))
-        })
+            // An answer comes first, or its time runs out.
+            expires
+        }
     }
 }
 
 /// Waits for the answer for the oldest message; for ever where none is out. Cancel-safe: the future of the ack stays.
 async fn front(sent: Option<&mut Sent>, patience: Duration) -> Result<PublishAck, Attempt> {
-    let Some(Sent { entry, sent, ack }) = sent else {
+    let Some(Sent {
+        entry, sent, ack, ..
+    }) = sent
+    else {
         return std::future::pending().await;
     };
     let limit = (*sent + ACK_TIMEOUT).min(entry.queued + patience);

@@ -20,7 +20,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub async fn start() -> Self {
-        let binary = server::find(None).expect("a nats-server");
+        let binary = server::find(None).unwrap_or_else(|error| panic!("{error}"));
         let data = tempfile::tempdir().expect("a directory");
         let server = Server::start(ServerConfig::new(binary, data.path().to_owned()))
             .await
