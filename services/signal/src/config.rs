@@ -65,8 +65,8 @@ impl Default for Settings {
         Self {
             window_s: 2.0,
             hop_s: 0.5,
-            threshold: 0.25,
-            release: 0.18,
+            threshold: 0.2,
+            release: 0.15,
             min_rate_hz: 20.0,
             min_frames: 32,
             max_missing: 0.35,

@@ -155,18 +155,20 @@ impl Device {
                 0
             }
             Place::Repeated | Place::Late => {
-                let slot = self.slot.unwrap_or(slot);
-                if place == Place::Repeated {
-                    let _ = self.tallies.at(slot, stream_sequence, false);
-                    if let Some(link) = self.links.iter_mut().find(|link| link.fits(frame)) {
-                        link.repeat(frame, slot);
+                // Time goes on, whatever the sequence numbers do; never back.
+                let slot = self.slot.map_or(slot, |current| current.max(slot));
+                self.advance(settings, slot, bench, closed);
+                let tally = self.tallies.at(slot, stream_sequence, false);
+                if place == Place::Late {
+                    if let Some(tally) = tally {
+                        tally.disorder += 1;
                     }
-                    return Fate::Repeated;
+                    return Fate::Late;
                 }
-                if let Some(tally) = self.tallies.at(slot, stream_sequence, false) {
-                    tally.disorder += 1;
+                if let Some(link) = self.links.iter_mut().find(|link| link.fits(frame)) {
+                    link.repeat(frame, slot);
                 }
-                return Fate::Late;
+                return Fate::Repeated;
             }
         };
         self.advance(settings, slot, bench, closed);
@@ -275,6 +277,8 @@ impl Device {
             });
         }
         let windows = closed.get_mut(begin..).unwrap_or_default();
+        // In an order that does not depend on which link was seen first.
+        windows.sort_by(|a, b| a.key.cmp(&b.key));
         let moving = |window: &&mut Closed| window.evaluation.verdict.state == LinkState::Motion;
         let statistic =
             |window: &&mut Closed| window.evaluation.verdict.statistic.unwrap_or_default();
