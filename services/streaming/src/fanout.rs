@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::filter::Filters;
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::session::{Client, Ending};
 use crate::subscription::{Message, Shared, Subscription};
 
@@ -52,6 +53,7 @@ pub struct Fanout {
     journal: Journal,
     config: Arc<Config>,
     slots: Arc<Semaphore>,
+    metrics: Metrics,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -70,6 +72,7 @@ impl Fanout {
             bus,
             slots: Arc::new(Semaphore::new(config.max_subscriptions)),
             config: Arc::new(config),
+            metrics: Metrics::new(),
             tasks: TaskTracker::new(),
             shutdown,
         }
@@ -110,7 +113,11 @@ impl Fanout {
         let follow = self.follow(&request).await?;
         let session = SessionId::generate();
         let (queue, outlet) = mpsc::channel(self.config.queue_messages);
-        let shared = Arc::new(Shared::new(self.config.stall_timeout));
+        let shared = Arc::new(Shared::new(
+            self.config.stall_timeout,
+            request.client.transport,
+            self.metrics.clone(),
+        ));
         let subscription = Subscription::new(
             session,
             request.filters.subjects(),
@@ -196,6 +203,8 @@ impl Conductor {
         };
         let _ = ready.send(Ok(()));
         tracing::debug!(session = %self.session, subjects = ?self.request.filters.subjects(), "session opened");
+        let metrics = &self.fanout.metrics;
+        metrics.opened(self.request.client.transport);
         let mut taken = 0;
         let ending = self.pump(follow, &mut taken).await;
         // The transport may have known first.
@@ -206,6 +215,11 @@ impl Conductor {
             let _ = tokio::time::timeout(FAREWELL, self.queue.closed()).await;
         }
         let statistics = self.shared.statistics(taken);
+        metrics.ended(
+            self.request.client.transport,
+            ending.reason().as_str(),
+            statistics.messages_failed,
+        );
         if let Ending::Stalled {
             message,
             event: Some(event),

@@ -9,6 +9,7 @@ pub mod fanout;
 pub mod filter;
 pub mod grpc;
 mod journal;
+mod metrics;
 pub mod session;
 pub mod subscription;
 pub mod websocket;

@@ -231,7 +231,7 @@ impl Session {
 }
 
 impl Ending {
-    fn reason(&self) -> SessionEndReason {
+    pub(crate) fn reason(&self) -> SessionEndReason {
         match self {
             Self::Closed | Self::Lost(_) => SessionEndReason::ClientDisconnect,
             Self::Idle(_) => SessionEndReason::Timeout,

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::Error;
 use crate::fanout::Slot;
+use crate::metrics::Metrics;
 use crate::session::{Ending, Statistics, Undelivered};
 
 /// An event on its way to a client.
@@ -61,6 +62,8 @@ impl Message {
 /// What both sides of a subscription see.
 pub(crate) struct Shared {
     stall_timeout: Duration,
+    transport: &'static str,
+    metrics: Metrics,
     started: Timestamp,
     sent: AtomicU64,
     bytes: AtomicU64,
@@ -72,9 +75,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(stall_timeout: Duration) -> Self {
+    pub(crate) fn new(stall_timeout: Duration, transport: &'static str, metrics: Metrics) -> Self {
         Self {
             stall_timeout,
+            transport,
+            metrics,
             started: Timestamp::now(),
             sent: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -153,6 +158,7 @@ impl Subscription {
         self.shared.latency_us.fetch_add(latency, Ordering::AcqRel);
         self.shared.bytes.fetch_add(bytes as u64, Ordering::AcqRel);
         self.shared.sent.fetch_add(1, Ordering::AcqRel);
+        self.shared.metrics.sent(self.shared.transport);
     }
 
     /// Says how it ended, where the transport knows; the first word counts.

@@ -1,4 +1,4 @@
-//! Sessions that do not end by their client's wish.
+//! Sessions that do not end by their client's wish, and one that does not end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -222,5 +222,21 @@ async fn a_stopping_server_says_so_and_ends_every_session() {
     ] {
         let session = sandbox.ended(session).await;
         assert_eq!(session.last().unwrap().payload["reason"], "server_shutdown");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_outlives_the_nats_server() {
+    let mut sandbox = Sandbox::start(Config::default()).await;
+    let (_, mut grpc) = sandbox.subscribe(request(&["pose.>"])).await.unwrap();
+    let mut socket = sandbox.websocket("subjects=pose.%3E").await;
+    socket.next().await;
+    sandbox.publish("hall", 0..3, 0).await;
+    assert_eq!(numbers(&take(&mut grpc, 3).await), [0, 1, 2]);
+    sandbox.restart_nats().await;
+    sandbox.publish("hall", 3..6, 0).await;
+    assert_eq!(numbers(&take(&mut grpc, 3).await), [3, 4, 5]);
+    for expected in 0..6 {
+        assert_eq!(number(&socket.next().await["envelope"]), expected);
     }
 }

@@ -39,7 +39,7 @@ pub struct Sandbox {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     pub shutdown: CancellationToken,
-    _nats: Server,
+    nats: Option<Server>,
     _data: tempfile::TempDir,
 }
 
@@ -78,7 +78,7 @@ impl Sandbox {
             grpc,
             http,
             shutdown,
-            _nats: nats,
+            nats: Some(nats),
             _data: data,
         }
     }
@@ -93,6 +93,12 @@ impl Sandbox {
                 .unwrap();
         }
         pipeline.flush().await.unwrap();
+    }
+
+    /// `kill -9` of the nats-server, and a new one on the same port and data.
+    pub async fn restart_nats(&mut self) {
+        let killed = self.nats.take().unwrap();
+        self.nats = Some(killed.restart().await.unwrap());
     }
 
     pub async fn client(&self) -> StreamServiceClient<Channel> {
