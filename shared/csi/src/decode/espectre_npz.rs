@@ -58,7 +58,18 @@ pub struct Recording {
     duration_us: f64,
 }
 
-type Archive = npyz::npz::NpzArchive<Cursor<Bytes>>;
+type Archive = zip::ZipArchive<Cursor<Bytes>>;
+
+/// One array of the archive.
+fn array<'a>(
+    archive: &'a mut Archive,
+    array: &'static str,
+) -> Result<npyz::NpyFile<impl Read + 'a>, Error> {
+    let file = archive
+        .by_name(&format!("{array}.npy"))
+        .map_err(|_| Error::Missing { array })?;
+    npyz::NpyFile::new(file).map_err(|source| Error::Archive { array, source })
+}
 
 impl Recording {
     /// Unpacks an archive. `max_bytes` bounds what it may unpack to.
@@ -70,7 +81,8 @@ impl Recording {
             array: "csi_data",
             source,
         };
-        let mut archive = npyz::npz::NpzArchive::new(Cursor::new(archive)).map_err(failed)?;
+        let mut archive =
+            zip::ZipArchive::new(Cursor::new(archive)).map_err(|error| failed(error.into()))?;
         let rows = rows(&mut archive, max_bytes)?;
         let chip = text(&mut archive, "chip")?.to_ascii_lowercase();
         let collected_at = text(&mut archive, "collected_at")?;
@@ -147,15 +159,15 @@ impl Recording {
 }
 
 fn rows(archive: &mut Archive, max_bytes: u64) -> Result<Vec<u8>, Error> {
-    let array = "csi_data";
-    let failed = |source| Error::Archive { array, source };
-    let file = archive
-        .by_name(array)
-        .map_err(failed)?
-        .ok_or(Error::Missing { array })?;
+    let name = "csi_data";
+    let failed = |source| Error::Archive {
+        array: name,
+        source,
+    };
+    let file = array(archive, name)?;
     let shape = file.shape().to_vec();
     let other = |expected, found: String| Error::Array {
-        array,
+        array: name,
         expected,
         found,
     };
@@ -194,7 +206,7 @@ fn rows(archive: &mut Archive, max_bytes: u64) -> Result<Vec<u8>, Error> {
 
 /// A scalar of NumPy's fixed-width text, which is UTF-32 and of which npyz gives no strings.
 fn text(archive: &mut Archive, array: &'static str) -> Result<String, Error> {
-    let file = archive.zip_archive().by_name(&format!("{array}.npy"));
+    let file = archive.by_name(&format!("{array}.npy"));
     let file = file.map_err(|_| Error::Missing { array })?;
     let mut bytes = Vec::new();
     file.take(MAX_TEXT)
@@ -225,14 +237,14 @@ fn text(archive: &mut Archive, array: &'static str) -> Result<String, Error> {
 }
 
 fn duration(archive: &mut Archive) -> Result<f64, Error> {
-    let array = "duration_ms";
-    let failed = |source| Error::Archive { array, source };
-    let file = archive
-        .by_name(array)
-        .map_err(failed)?
-        .ok_or(Error::Missing { array })?;
+    let name = "duration_ms";
+    let failed = |source| Error::Archive {
+        array: name,
+        source,
+    };
+    let file = array(archive, name)?;
     let other = |found: String| Error::Array {
-        array,
+        array: name,
         expected: "one positive number of milliseconds",
         found,
     };

@@ -73,6 +73,172 @@ fn a_frame_comes_out_as_it_went_in() {
     }
 }
 
+/// The same values in the struct that prost generates from the protocol file.
+fn message(frame: &Frame, published: &Published) -> CsiFrame {
+    let bits = |eight: &[bool]| {
+        eight
+            .iter()
+            .rev()
+            .fold(0_u8, |byte, bit| byte << 1 | u8::from(*bit))
+    };
+    let bytes = |sample: &Complex32| match frame.format {
+        SampleFormat::Ci8 => [sample.re, sample.im].map(|part| part as i8 as u8).to_vec(),
+        SampleFormat::Ci16 => [sample.re, sample.im]
+            .map(|part| (part as i16).to_le_bytes())
+            .concat(),
+        SampleFormat::Cf32 => [sample.re, sample.im].map(f32::to_le_bytes).concat(),
+        SampleFormat::Af32 => sample.re.to_le_bytes().to_vec(),
+    };
+    CsiFrame {
+        frame_id: Bytes::copy_from_slice(published.frame_id.as_bytes()),
+        device: published.device.clone(),
+        zone: published.zone.clone(),
+        sequence: frame.sequence,
+        device_time_us: frame.device_time_us,
+        receive_time_us: frame.receive_time_us,
+        rssi_dbm: frame.rssi_dbm.iter().map(|rssi| i32::from(*rssi)).collect(),
+        noise_floor_dbm: frame.noise_floor_dbm.map(i32::from),
+        frequency_mhz: frame.frequency_mhz,
+        channel: frame.channel.map(u32::from),
+        bandwidth_mhz: frame.bandwidth_mhz.map(u32::from),
+        ppdu_type: match frame.ppdu {
+            Ppdu::Unknown => 0,
+            Ppdu::NonHt => 1,
+            Ppdu::Ht => 2,
+            Ppdu::Vht => 3,
+            Ppdu::He => 4,
+        },
+        antennas: u32::from(frame.antennas),
+        subcarriers: frame
+            .layout
+            .subcarriers
+            .iter()
+            .map(|index| i32::from(*index))
+            .collect(),
+        valid: frame
+            .layout
+            .valid
+            .chunks(8)
+            .map(bits)
+            .collect::<Vec<u8>>()
+            .into(),
+        sample_format: match frame.format {
+            SampleFormat::Ci8 => 1,
+            SampleFormat::Ci16 => 2,
+            SampleFormat::Cf32 => 3,
+            SampleFormat::Af32 => 4,
+        },
+        samples: frame
+            .samples
+            .iter()
+            .flat_map(bytes)
+            .collect::<Vec<u8>>()
+            .into(),
+        raw_size: frame.raw_size,
+        source: match published.source {
+            DataSource::Live => 1,
+            DataSource::Replay => 2,
+            DataSource::Simulated => 3,
+        },
+        run_id: published
+            .run_id
+            .map_or_else(Bytes::new, |run| Bytes::copy_from_slice(run.as_bytes())),
+        transmitter_mac: frame
+            .transmitter
+            .map_or_else(Bytes::new, |mac| Bytes::copy_from_slice(&mac)),
+        agc: frame.agc.map(u32::from),
+        ingest_time_us: published.ingest_time_us,
+        sampled_one_in: published.sampled_one_in,
+        announced: published.announced,
+        last_of_run: published.last_of_run,
+        sequence_counted: frame.counted,
+    }
+}
+
+#[test]
+fn the_bytes_are_those_of_prost() {
+    for format in [
+        SampleFormat::Ci8,
+        SampleFormat::Ci16,
+        SampleFormat::Cf32,
+        SampleFormat::Af32,
+    ] {
+        let (full, published) = (frame(format, 2), published());
+        assert_eq!(
+            encode(&full, &published),
+            message(&full, &published).encode_to_vec(),
+            "{format:?}"
+        );
+        let bare = Frame {
+            sequence: 0,
+            counted: false,
+            device_time_us: Some(0),
+            receive_time_us: 0,
+            rssi_dbm: Vec::new(),
+            noise_floor_dbm: Some(0),
+            agc: None,
+            frequency_mhz: Some(0),
+            channel: None,
+            bandwidth_mhz: None,
+            ppdu: Ppdu::Unknown,
+            raw_size: 0,
+            transmitter: None,
+            ..full
+        };
+        let plain = Published {
+            device: String::new(),
+            zone: String::new(),
+            source: DataSource::Live,
+            run_id: None,
+            announced: false,
+            sampled_one_in: 0,
+            ingest_time_us: -1,
+            last_of_run: false,
+            ..published
+        };
+        assert_eq!(
+            encode(&bare, &plain),
+            message(&bare, &plain).encode_to_vec(),
+            "{format:?}"
+        );
+    }
+}
+
+#[test]
+fn fields_of_a_newer_writer_are_passed_over() {
+    let (frame, published) = (frame(SampleFormat::Ci8, 1), published());
+    let mut bytes = encode(&frame, &published).to_vec();
+    // Field 28 in each type: a number, 8 bytes, a text, 4 bytes.
+    bytes.extend([
+        0xE0, 1, 5, 0xE1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0xE2, 1, 2, b'h', b'i', 0xE5, 1, 1, 2, 3, 4,
+    ]);
+    assert_eq!(
+        Decoder::default().decode(&bytes.into()).unwrap(),
+        (frame, published)
+    );
+}
+
+/// What the format calls packed may also come one by one, or in several pieces.
+#[test]
+fn repeated_numbers_in_other_forms_read_the_same() {
+    let (frame, published) = (frame(SampleFormat::Ci8, 1), published());
+    let mut bare = message(&frame, &published);
+    let subcarriers = std::mem::take(&mut bare.subcarriers);
+    bare.rssi_dbm.clear();
+    let mut bytes = bare.encode_to_vec();
+    // Field 7, a number: -50 is 99. Field 14: half of it one by one, half packed.
+    bytes.extend([7 << 3, 99]);
+    let (one_by_one, packed) = subcarriers.split_at(subcarriers.len() / 2);
+    let zigzag = |index: &i32| (index << 1 ^ index >> 31) as u8;
+    bytes.extend(one_by_one.iter().flat_map(|index| [14 << 3, zigzag(index)]));
+    bytes.extend([14 << 3 | 2, packed.len() as u8]);
+    bytes.extend(packed.iter().map(zigzag));
+    assert_eq!(
+        Decoder::default().decode(&bytes.into()).unwrap(),
+        (frame, published)
+    );
+}
+
 #[test]
 fn what_is_absent_stays_absent() {
     let bare = Frame {
@@ -147,7 +313,7 @@ fn the_memory_for_layouts_is_bounded() {
         });
         decoder.decode(&encode(&frame, &published())).unwrap();
     }
-    assert!(decoder.layouts.len() <= super::MOST_LAYOUTS);
+    assert!(decoder.remembered() <= super::decode::MOST_LAYOUTS);
 }
 
 #[test]

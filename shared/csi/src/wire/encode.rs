@@ -1,0 +1,115 @@
+//! The writer.
+
+use bytes::Bytes;
+use events::DataSource;
+use proto::csi::v1 as message;
+
+use super::protobuf::{Writer, zigzag};
+use super::{Published, field, samples};
+use crate::{Frame, Ppdu, SampleFormat};
+
+/// Writes a frame as a message.
+///
+/// Samples are written in the frame's [`SampleFormat`]; of a value that does not fit it the fraction or the excess is lost.
+#[must_use]
+pub fn encode(frame: &Frame, published: &Published) -> Bytes {
+    let layout = &frame.layout;
+    let samples = frame.samples.len() * samples::bytes_of_one(frame.format);
+    let names = published.device.len() + published.zone.len();
+    let mut out =
+        Writer::with_capacity(160 + names + frame.rssi_dbm.len() * 2 + layout.len() * 3 + samples);
+    out.bytes(field::FRAME_ID, published.frame_id.as_bytes());
+    out.bytes(field::DEVICE, published.device.as_bytes());
+    out.bytes(field::ZONE, published.zone.as_bytes());
+    out.uint(field::SEQUENCE, frame.sequence);
+    out.optional_uint(field::DEVICE_TIME_US, frame.device_time_us);
+    out.uint(
+        field::RECEIVE_TIME_US,
+        frame.receive_time_us.cast_unsigned(),
+    );
+    out.packed_sint(
+        field::RSSI_DBM,
+        frame.rssi_dbm.iter().map(|rssi| i32::from(*rssi)),
+    );
+    let noise = frame
+        .noise_floor_dbm
+        .map(|noise| u64::from(zigzag(i32::from(noise))));
+    out.optional_uint(field::NOISE_FLOOR_DBM, noise);
+    out.optional_uint(field::FREQUENCY_MHZ, frame.frequency_mhz.map(u64::from));
+    out.optional_uint(field::CHANNEL, frame.channel.map(u64::from));
+    out.optional_uint(field::BANDWIDTH_MHZ, frame.bandwidth_mhz.map(u64::from));
+    out.uint(field::PPDU_TYPE, number(ppdu_type(frame.ppdu) as i32));
+    out.uint(field::ANTENNAS, u64::from(frame.antennas));
+    out.packed_sint(
+        field::SUBCARRIERS,
+        layout.subcarriers.iter().map(|index| i32::from(*index)),
+    );
+    out.written(field::VALID, layout.valid.len().div_ceil(8), |out| {
+        let byte = |eight: &[bool]| {
+            eight
+                .iter()
+                .rev()
+                .fold(0_u8, |byte, bit| byte << 1 | u8::from(*bit))
+        };
+        out.extend(layout.valid.chunks(8).map(byte));
+    });
+    out.uint(
+        field::SAMPLE_FORMAT,
+        number(sample_format(frame.format) as i32),
+    );
+    out.written(field::SAMPLES, samples, |out| {
+        samples::pack(&frame.samples, frame.format, out)
+    });
+    out.uint(field::RAW_SIZE, u64::from(frame.raw_size));
+    out.uint(field::SOURCE, number(source(published.source) as i32));
+    out.bytes(
+        field::RUN_ID,
+        published.run_id.as_ref().map_or(&[], |run| run.as_bytes()),
+    );
+    out.bytes(
+        field::TRANSMITTER_MAC,
+        frame.transmitter.as_ref().map_or(&[], |mac| mac),
+    );
+    out.optional_uint(field::AGC, frame.agc.map(u64::from));
+    out.uint(
+        field::INGEST_TIME_US,
+        published.ingest_time_us.cast_unsigned(),
+    );
+    out.uint(field::SAMPLED_ONE_IN, u64::from(published.sampled_one_in));
+    out.uint(field::ANNOUNCED, u64::from(published.announced));
+    out.uint(field::LAST_OF_RUN, u64::from(published.last_of_run));
+    out.uint(field::SEQUENCE_COUNTED, u64::from(frame.counted));
+    out.finish().into()
+}
+
+/// Number of a variant, as protobuf widens it.
+fn number(variant: i32) -> u64 {
+    i64::from(variant).cast_unsigned()
+}
+
+fn source(source: DataSource) -> message::DataSource {
+    match source {
+        DataSource::Live => message::DataSource::Live,
+        DataSource::Replay => message::DataSource::Replay,
+        DataSource::Simulated => message::DataSource::Simulated,
+    }
+}
+
+fn ppdu_type(ppdu: Ppdu) -> message::PpduType {
+    match ppdu {
+        Ppdu::Unknown => message::PpduType::Unspecified,
+        Ppdu::NonHt => message::PpduType::NonHt,
+        Ppdu::Ht => message::PpduType::Ht,
+        Ppdu::Vht => message::PpduType::Vht,
+        Ppdu::He => message::PpduType::He,
+    }
+}
+
+fn sample_format(format: SampleFormat) -> message::SampleFormat {
+    match format {
+        SampleFormat::Ci8 => message::SampleFormat::Ci8,
+        SampleFormat::Ci16 => message::SampleFormat::Ci16,
+        SampleFormat::Cf32 => message::SampleFormat::Cf32,
+        SampleFormat::Af32 => message::SampleFormat::Af32,
+    }
+}
