@@ -51,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Options::default()
     };
     let reader = Reader::new(read_file(&args.file)?, &name, args.format, options)?;
-    let mut places = Places { name, count: 0 };
+    let mut places = Places::new(name);
     let frames = if args.json {
         write_json(reader, &args, &mut places)
     } else {
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a whole file, or standard input for `-`.
-fn read_file(path: &Path) -> anyhow::Result<Bytes> {
+pub fn read_file(path: &Path) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         io::stdin()
@@ -87,18 +87,30 @@ fn read_file(path: &Path) -> anyhow::Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn is_broken_pipe(error: &io::Error) -> bool {
+/// Whether the reader of our output has enough.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// The places that are no frames: shown on standard error while there are few, counted throughout.
-struct Places {
+pub struct Places {
     name: String,
     count: u64,
 }
 
 impl Places {
-    fn add(&mut self, place: &Malformed) {
+    /// None so far, in the file of this name.
+    pub fn new(name: String) -> Self {
+        Self { name, count: 0 }
+    }
+
+    /// How many so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// One more.
+    pub fn add(&mut self, place: &Malformed) {
         self.count += 1;
         if self.count <= SHOWN_PLACES {
             // Through `writeln!`: where standard error is closed there is nobody to tell.
@@ -106,7 +118,8 @@ impl Places {
         }
     }
 
-    fn finish(&self) {
+    /// Says how many there were where not all were shown.
+    pub fn finish(&self) {
         if self.count > SHOWN_PLACES {
             let _ = writeln!(
                 io::stderr(),

@@ -1,12 +1,297 @@
-//! `fresnel zones`.
+//! `fresnel zones`: the state of each zone, asked of the signal service.
 
 use std::process::ExitCode;
 
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+use events::Timestamp;
+use proto::csi::v1::DataSource;
+use proto::signal::v1::signal_service_client::SignalServiceClient;
+use proto::signal::v1::{
+    GetZoneStateRequest, LinkEvidence, ListZoneStatesRequest, MotionState, WatchZoneRequest,
+    ZoneState,
+};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+use crate::client::{self, Address, SIGNAL, print_line, printable, refusal};
+
 /// Arguments.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    address: Address,
+    /// JSON, one object per line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// All zones that frames were seen in.
+    List,
+    /// One zone, with the evidence.
+    Get {
+        /// Its name.
+        zone: String,
+    },
+    /// The states as they are, then each change.
+    Watch {
+        /// Only this zone.
+        zone: Option<String>,
+        /// Every window, not only changes of the state.
+        #[arg(long)]
+        every_update: bool,
+    },
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`fresnel zones` is not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    client::block_on(async move {
+        let mut signal = SignalServiceClient::new(SIGNAL.connect(&args.address).await?);
+        match args.action {
+            Action::List => list(&mut signal, args.json).await?,
+            Action::Get { zone } => get(&mut signal, zone, args.json).await?,
+            Action::Watch { zone, every_update } => {
+                let request = WatchZoneRequest {
+                    zone: zone.unwrap_or_default(),
+                    every_update,
+                };
+                watch(&mut signal, request, args.json).await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn list(signal: &mut SignalServiceClient<Channel>, json: bool) -> anyhow::Result<()> {
+    let mut request = ListZoneStatesRequest::default();
+    let mut states = Vec::new();
+    loop {
+        let answer = signal.list_zone_states(request.clone()).await;
+        let page = answer.map_err(|status| refusal(&status))?.into_inner();
+        states.extend(page.states);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    if json {
+        for state in &states {
+            print_line(&object(state).to_string())?;
+        }
+    } else if states.is_empty() {
+        eprintln!("no frame was seen in any zone yet");
+    } else {
+        print_line(&table(&states).to_string())?;
+    }
+    Ok(())
+}
+
+async fn get(
+    signal: &mut SignalServiceClient<Channel>,
+    zone: String,
+    json: bool,
+) -> anyhow::Result<()> {
+    let answer = signal.get_zone_state(GetZoneStateRequest { zone }).await;
+    let state = answer
+        .map_err(|status| refusal(&status))?
+        .into_inner()
+        .state;
+    let state =
+        state.ok_or_else(|| anyhow::anyhow!("the signal service answered without a state"))?;
+    if json {
+        print_line(&object(&state).to_string())?;
+        return Ok(());
+    }
+    print_line(&sentence(&state))?;
+    if !state.evidence.is_empty() {
+        print_line(&evidence_table(&state.evidence).to_string())?;
+    }
+    Ok(())
+}
+
+async fn watch(
+    signal: &mut SignalServiceClient<Channel>,
+    request: WatchZoneRequest,
+    json: bool,
+) -> anyhow::Result<()> {
+    let answer = signal.watch_zone(request).await;
+    let mut updates = answer.map_err(|status| refusal(&status))?.into_inner();
+    while let Some(update) = updates.message().await.map_err(|status| refusal(&status))? {
+        let Some(state) = update.state else { continue };
+        let line = if json {
+            object(&state).to_string()
+        } else {
+            sentence(&state)
+        };
+        print_line(&line)?;
+    }
+    Ok(())
+}
+
+/// `lab: motion since 2026-01-01T00:00:00.000000Z (score 0.71)`
+fn sentence(state: &ZoneState) -> String {
+    let mut line = format!("{}: {}", printable(&state.zone), word(state.state()));
+    if let Some(since) = &state.since {
+        line.push_str(&format!(" since {}", time(since)));
+    }
+    if let Some(score) = state.score {
+        line.push_str(&format!(" (score {score:.2})"));
+    }
+    if !state.reason.is_empty() {
+        line.push_str(&format!(" ({})", printable(&state.reason)));
+    }
+    if let Some(source) = source(state.source()).filter(|source| *source != "live") {
+        line.push_str(&format!(" [{source}]"));
+    }
+    line
+}
+
+fn table(states: &[ZoneState]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "ZONE", "STATE", "SCORE", "SINCE", "AS OF", "LINKS", "SOURCE", "WHY",
+    ]);
+    for state in states {
+        table.add_row([
+            printable(&state.zone),
+            word(state.state()).to_owned(),
+            number(state.score),
+            state.since.as_ref().map_or_else(dash, time),
+            state.as_of.as_ref().map_or_else(dash, time),
+            state.evidence.len().to_string(),
+            source(state.source()).unwrap_or("-").to_owned(),
+            printable(&state.reason),
+        ]);
+    }
+    table
+}
+
+fn evidence_table(evidence: &[LinkEvidence]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "DEVICE",
+        "STATE",
+        "STATISTIC",
+        "THRESHOLD",
+        "FRAMES",
+        "LOST",
+        "RATE",
+        "QUALITY",
+        "WINDOW END",
+        "WHY",
+    ]);
+    for link in evidence {
+        table.add_row([
+            printable(&link.device),
+            word(link.state()).to_owned(),
+            number(link.statistic),
+            format!("{:.2}", link.threshold),
+            link.frames_seen.to_string(),
+            link.frames_missed
+                .map_or_else(dash, |missed| missed.to_string()),
+            format!("{:.1} Hz", link.frame_rate_hz),
+            format!("{:.2}", link.quality),
+            link.window_end.as_ref().map_or_else(dash, time),
+            printable(&link.reason),
+        ]);
+    }
+    table
+}
+
+fn object(state: &ZoneState) -> Value {
+    let evidence = |link: &LinkEvidence| {
+        without_nulls(json!({
+            "device": link.device,
+            "state": word(link.state()),
+            "statistic": link.statistic,
+            "threshold": link.threshold,
+            "frames_seen": link.frames_seen,
+            "frames_missed": link.frames_missed,
+            "frame_rate_hz": link.frame_rate_hz,
+            "quality": link.quality,
+            "window_start": link.window_start.as_ref().map(time),
+            "window_end": link.window_end.as_ref().map(time),
+            "reason": (!link.reason.is_empty()).then_some(&link.reason),
+            "method": link.method,
+        }))
+    };
+    without_nulls(json!({
+        "zone": state.zone,
+        "state": word(state.state()),
+        "score": state.score,
+        "since": state.since.as_ref().map(time),
+        "as_of": state.as_of.as_ref().map(time),
+        "reason": (!state.reason.is_empty()).then_some(&state.reason),
+        "source": source(state.source()),
+        "evidence": state.evidence.iter().map(evidence).collect::<Vec<_>>(),
+    }))
+}
+
+fn without_nulls(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
+fn word(state: MotionState) -> &'static str {
+    match state {
+        MotionState::Motion => "motion",
+        MotionState::Still => "still",
+        MotionState::Unknown | MotionState::Unspecified => "unknown",
+    }
+}
+
+fn source(source: DataSource) -> Option<&'static str> {
+    match source {
+        DataSource::Live => Some("live"),
+        DataSource::Replay => Some("replay"),
+        DataSource::Simulated => Some("simulated"),
+        DataSource::Unspecified => None,
+    }
+}
+
+fn number(value: Option<f32>) -> String {
+    value.map_or_else(dash, |value| format!("{value:.2}"))
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn time(time: &prost_types::Timestamp) -> String {
+    let micros = time
+        .seconds
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(time.nanos) / 1000);
+    Timestamp::from_micros(micros).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_has_no_score_and_says_why() {
+        let state = ZoneState {
+            zone: "lab".into(),
+            state: MotionState::Unknown.into(),
+            reason: "no_input".into(),
+            source: DataSource::Replay.into(),
+            ..ZoneState::default()
+        };
+        assert_eq!(sentence(&state), "lab: unknown (no_input) [replay]");
+        let object = object(&state);
+        assert!(
+            object.get("score").is_none() && object.get("since").is_none(),
+            "{object}"
+        );
+        assert_eq!(object["reason"], "no_input");
+    }
 }
