@@ -87,8 +87,12 @@ async fn a_server_does_not_outlive_the_process_that_started_it() {
         .spawn()
         .unwrap();
     let pid_file = data.path().join("nats-server.pid");
-    until("the server", || async { pid_file.exists() }).await;
-    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let read = || std::fs::read_to_string(&pid_file).unwrap_or_default();
+    until("the server", || async {
+        read().trim().parse::<u32>().is_ok()
+    })
+    .await;
+    let pid = read();
     let alive = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
         status.is_ok_and(|status| status.contains("nats-server") && !status.contains("State:\tZ"))
