@@ -439,6 +439,13 @@ async fn long_work_is_not_delivered_twice() {
     stop.cancel();
     soon("the end", running).await.unwrap().unwrap();
     assert_eq!(*attempts.lock().unwrap(), [(1, 1), (2, 1)]);
+    let js = async_nats::jetstream::new(async_nats::connect(sandbox.server.url()).await.unwrap());
+    let stream = js.get_stream_no_info("POSE").await.unwrap();
+    let info = stream.consumer_info("slow").await.unwrap();
+    assert_eq!(
+        info.delivered.consumer_sequence, 2,
+        "the server gave out each event once"
+    );
 }
 
 #[tokio::test]
