@@ -73,7 +73,8 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             format: LogFormat::Auto,
-            level: "info".into(),
+            // The client of NATS tells of each connection, as `bus` does.
+            level: "info,async_nats=warn".into(),
             spans: "info".into(),
         }
     }

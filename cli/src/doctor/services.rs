@@ -1,0 +1,198 @@
+//! The services, asked over gRPC: health, the model, the devices.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, SecondsFormat, Utc};
+use proto::gateway::v1::device_service_client::DeviceServiceClient;
+use proto::gateway::v1::{Device, DeviceState, ListDevicesRequest, ListDiscoveredDevicesRequest};
+use proto::pose::v1::GetModelStatusRequest;
+use proto::pose::v1::get_model_status_response::State;
+use proto::pose::v1::model_service_client::ModelServiceClient;
+use runtime::Settings;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::Report;
+use crate::client::{self, Address, SERVICES, Service};
+
+/// Time for one answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Devices that are looked at; a line each.
+const MAX_DEVICES: i32 = 100;
+
+/// Asks each service; whether the gateway answers.
+pub async fn check(report: &mut Report, settings: &Settings) -> bool {
+    let mut gateway = None;
+    for service in SERVICES {
+        let Some(channel) = health(report, settings, service).await else {
+            continue;
+        };
+        match service.name {
+            "hardware-gateway" => gateway = Some(channel),
+            "pose" => {
+                let asked = within(model(report, channel)).await;
+                said(report, asked, "pose does not tell its model");
+            }
+            _ => {}
+        }
+    }
+    let answers = gateway.is_some();
+    if let Some(channel) = gateway {
+        let asked = within(devices(report, channel)).await;
+        said(report, asked, "the gateway does not list its devices");
+    }
+    answers
+}
+
+fn said(report: &mut Report, asked: anyhow::Result<()>, what: &str) {
+    if let Err(error) = asked {
+        report.fail(format!("{what}: {error:#}"), "look at its log");
+    }
+}
+
+async fn within(asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .context("no answer in time")?
+}
+
+/// The channel, where the service says that it serves.
+async fn health(report: &mut Report, settings: &Settings, service: Service) -> Option<Channel> {
+    let section = service.name.replace('-', "_");
+    let given = Address {
+        address: settings.given(&format!("{section}.grpc.listen")),
+    };
+    let address = service.address(&given);
+    let name = service.name;
+    let asked = async {
+        let channel = service.connect(&given).await?;
+        let mut client = HealthClient::new(channel.clone());
+        let answer = client.check(HealthCheckRequest::default()).await;
+        let answer = answer.map_err(|status| client::refusal(&status))?;
+        anyhow::Ok((answer.into_inner().status(), channel))
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok((ServingStatus::Serving, channel))) => {
+            report.ok(format!("{name} at {address} serves"));
+            Some(channel)
+        }
+        Ok(Ok((status, _))) => {
+            report.fail(
+                format!("{name} at {address} says {}", status.as_str_name()),
+                "it is starting or stopping: look at its /readyz",
+            );
+            None
+        }
+        Ok(Err(error)) => {
+            report.fail(
+                format!("{name} at {address} is not reachable"),
+                format!("{error:#}"),
+            );
+            None
+        }
+        Err(_) => {
+            report.fail(
+                format!("{name} at {address} does not answer"),
+                "look at its log; restart it",
+            );
+            None
+        }
+    }
+}
+
+async fn model(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
+    let answer = ModelServiceClient::new(channel)
+        .get_model_status(GetModelStatusRequest {})
+        .await;
+    let status = answer
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    if status.state() == State::Loaded {
+        report.ok(format!(
+            "model {} {} is loaded, {} inferences",
+            status.name, status.version, status.inferences
+        ));
+    } else {
+        report.warn(
+            format!("no model, so no activities: {}", status.reason),
+            "`make tools` fetches the model runtime; motion needs none",
+        );
+    }
+    Ok(())
+}
+
+async fn devices(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
+    let mut client = DeviceServiceClient::new(channel);
+    let request = ListDevicesRequest {
+        page_size: MAX_DEVICES,
+        ..ListDevicesRequest::default()
+    };
+    let answer = client
+        .list_devices(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    for one in &answer.devices {
+        device(report, one);
+    }
+    if !answer.next_page_token.is_empty() {
+        report.ok(format!(
+            "more than {MAX_DEVICES} devices: the rest with `fresnel devices list`"
+        ));
+    }
+    let request = ListDiscoveredDevicesRequest {
+        page_size: MAX_DEVICES,
+        ..ListDiscoveredDevicesRequest::default()
+    };
+    let found = client
+        .list_discovered_devices(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner()
+        .devices;
+    for sender in &found {
+        report.warn(
+            format!(
+                "{} at {} sends and is not registered, {} frames",
+                sender.hardware_id, sender.ip_address, sender.frames
+            ),
+            format!(
+                "`fresnel devices create NAME --zone ZONE --hardware-id {}`",
+                sender.hardware_id
+            ),
+        );
+    }
+    if answer.devices.is_empty() && found.is_empty() {
+        report.warn("no device is known", "point a device at the gateway's UDP port, or `fresnel replay FILE --device NAME --zone NAME`");
+    }
+    Ok(())
+}
+
+fn device(report: &mut Report, device: &Device) {
+    let name = format!("device {} in {}", device.name, device.zone);
+    let last = device.last_frame_time.as_ref().and_then(|time| {
+        let nanos = u32::try_from(time.nanos).ok()?;
+        DateTime::<Utc>::from_timestamp(time.seconds, nanos)
+    });
+    let rate = device
+        .frame_rate_hz
+        .map(|rate| format!(" at {rate:.1} Hz"))
+        .unwrap_or_default();
+    match last {
+        None => report.warn(
+            format!("{name}: no frames"),
+            "the station has no traffic; ping it at 100 Hz, and see that it sends to the gateway's UDP port",
+        ),
+        Some(last) => {
+            let seen = format!("{name}: last frame {}{rate}, {} lost", last.to_rfc3339_opts(SecondsFormat::Millis, true), device.frames_lost);
+            if device.state() == DeviceState::Connected {
+                report.ok(seen);
+            } else {
+                report.warn(format!("{seen}; disconnected"), "the station has no traffic; ping it at 100 Hz");
+            }
+        }
+    }
+}
