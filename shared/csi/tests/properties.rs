@@ -14,7 +14,6 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn adr018_round_trip(frame in frame(), node: u8, time: i64) {
