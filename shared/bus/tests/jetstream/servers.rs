@@ -75,17 +75,30 @@ async fn held_by_another_process() {
     std::future::pending::<()>().await;
 }
 
+/// Killed when dropped, also where the test fails.
+#[cfg(target_os = "linux")]
+struct Ended(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_server_does_not_outlive_the_process_that_started_it() {
     let data = tempfile::tempdir().unwrap();
-    let mut parent = Command::new(std::env::current_exe().unwrap())
+    let parent = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "servers::held_by_another_process"])
         .env("FRESNEL_TEST_HOLD", data.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let parent = Ended(parent);
     let pid_file = data.path().join("nats-server.pid");
     let read = || std::fs::read_to_string(&pid_file).unwrap_or_default();
     until("the server", || async {
@@ -98,8 +111,7 @@ async fn a_server_does_not_outlive_the_process_that_started_it() {
         status.is_ok_and(|status| status.contains("nats-server") && !status.contains("State:\tZ"))
     };
     assert!(alive());
-    parent.kill().unwrap();
-    parent.wait().unwrap();
+    drop(parent);
     until("the end of the server", || async { !alive() }).await;
 }
 
