@@ -42,7 +42,9 @@ impl runtime::ServiceConfig for Config {
             ("link_stale_s", self.link_stale_s),
         ] {
             if !(value > 0.0 && value <= 3600.0) {
-                return Err(format!("{key} = {value}: must be above 0 and at most 3600 seconds"));
+                return Err(format!(
+                    "{key} = {value}: must be above 0 and at most 3600 seconds"
+                ));
             }
         }
         Ok(())

@@ -65,9 +65,12 @@ impl Handler {
             };
             std::ops::ControlFlow::Continue(())
         };
-        bus.replay_each(ActivityChanged::EVENT_TYPE, From::Start, &mut take).await?;
+        bus.replay_each(ActivityChanged::EVENT_TYPE, From::Start, &mut take)
+            .await?;
         for subject in stored.into_values() {
-            let Some(zone) = subject.subject.zone().cloned() else { continue };
+            let Some(zone) = subject.subject.zone().cloned() else {
+                continue;
+            };
             if let Some(session) = subject.subject.latest() {
                 let since = Timestamp::from_micros(session.concluded.since_us);
                 let activity = Activity {
@@ -80,7 +83,14 @@ impl Handler {
             }
             zones.restore(zone, subject);
         }
-        Ok(Self { bus, model, zones, status, stop, warned: HashMap::new() })
+        Ok(Self {
+            bus,
+            model,
+            zones,
+            status,
+            stop,
+            warned: HashMap::new(),
+        })
     }
 
     /// Reads until the service stops.
@@ -96,7 +106,9 @@ impl Handler {
                 batch = tail.next_batch(BATCH) => batch?,
             };
             let restarts = tail.restarts();
-            let Some(done) = self.batch(&batch).await else { break };
+            let Some(done) = self.batch(&batch).await else {
+                break;
+            };
             tail.checkpoint(done).await?;
             if tail.restarts() != restarts {
                 self.zones.forget_sequences();
@@ -130,10 +142,17 @@ impl Handler {
     /// Inference is done here, on the async thread: it takes some microseconds.
     async fn window(&mut self, window: &Window, message: &DataMessage) -> bool {
         let belief = self.infer(window, &message.subject);
-        match self.zones.observe(window, message.sequence, belief.as_deref()) {
+        match self
+            .zones
+            .observe(window, message.sequence, belief.as_deref())
+        {
             Ok(None) => {}
             Ok(Some(event)) => {
-                let span = tracing::info_span!("activity changed", otel.kind = "internal", zone = window.zone.as_str());
+                let span = tracing::info_span!(
+                    "activity changed",
+                    otel.kind = "internal",
+                    zone = window.zone.as_str()
+                );
                 continue_trace(&span, message.traceparent.as_deref());
                 if !self.store(window, event).instrument(span).await {
                     return false;
@@ -141,7 +160,8 @@ impl Handler {
             }
             Err(error) => self.warn("event", &message.subject, &chain(&error)),
         }
-        self.status.set_activity(&window.zone, self.zones.activity(window));
+        self.status
+            .set_activity(&window.zone, self.zones.activity(window));
         true
     }
 
@@ -149,7 +169,10 @@ impl Handler {
         let features = window.features.as_ref()?;
         if !self.model.manifest().takes_length(window.length_us) {
             let measured = self.model.manifest().input.window_s;
-            let error = format!("{} microseconds long; the model was measured on windows of {measured} s", window.length_us);
+            let error = format!(
+                "{} microseconds long; the model was measured on windows of {measured} s",
+                window.length_us
+            );
             self.warn("window length", subject, &error);
             return None;
         }
@@ -185,8 +208,16 @@ impl Handler {
         let zone = &window.zone;
         let aggregate = aggregate(zone);
         for _ in 0..MAX_CONFLICTS {
-            let version = self.zones.stored(zone).map(|stored| stored.version).unwrap_or_default();
-            match self.bus.append(&aggregate, version, vec![event.clone()]).await {
+            let version = self
+                .zones
+                .stored(zone)
+                .map(|stored| stored.version)
+                .unwrap_or_default();
+            match self
+                .bus
+                .append(&aggregate, version, vec![event.clone()])
+                .await
+            {
                 Ok(version) => {
                     self.zones.stored_event(zone, event, version);
                     return Ok(());
@@ -194,7 +225,8 @@ impl Handler {
                 Err(AppendError::Conflict { .. }) => {
                     let (events, version) = self.bus.load(&aggregate).await?;
                     let subject = bus::EventSourced::replay(&events);
-                    self.zones.restore(zone.clone(), Stored { subject, version });
+                    self.zones
+                        .restore(zone.clone(), Stored { subject, version });
                     if self.has(zone, window, event) {
                         return Ok(());
                     }
@@ -202,12 +234,17 @@ impl Handler {
                 Err(AppendError::Bus(error)) => return Err(error.into()),
             }
         }
-        Err(Error::Contended { zone: zone.to_string(), times: MAX_CONFLICTS })
+        Err(Error::Contended {
+            zone: zone.to_string(),
+            times: MAX_CONFLICTS,
+        })
     }
 
     fn has(&self, zone: &ZoneId, window: &Window, event: &EventEnvelope) -> bool {
         let session = session_id(zone, window.run);
-        self.zones.stored(zone).is_some_and(|stored| stored.subject.has(session, event.id))
+        self.zones
+            .stored(zone)
+            .is_some_and(|stored| stored.subject.has(session, event.id))
     }
 
     /// Warns the first time, and then with the count at every power of two.
@@ -222,7 +259,10 @@ impl Handler {
 
 async fn close(tail: Tail) {
     if let Err(error) = tail.close().await {
-        tracing::warn!(error = chain(&error), "the checkpoint was not written; some windows will be read again");
+        tracing::warn!(
+            error = chain(&error),
+            "the checkpoint was not written; some windows will be read again"
+        );
     }
 }
 
@@ -237,8 +277,12 @@ fn continue_trace(span: &tracing::Span, traceparent: Option<&str>) {
             vec!["traceparent"]
         }
     }
-    let Some(traceparent) = traceparent else { return };
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Carrier(traceparent)));
+    let Some(traceparent) = traceparent else {
+        return;
+    };
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Carrier(traceparent))
+    });
     // Without a tracing layer there is nothing to link, which is no fault.
     let _ = span.set_parent(parent);
 }

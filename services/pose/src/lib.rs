@@ -48,19 +48,29 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let before = memory::resident_bytes();
     let (at, search) = (config.clone(), library::starts());
     // Reads files, and the library's initialisers run: some hundred milliseconds where the disk is cold.
-    let loaded = tokio::task::spawn_blocking(move || load(&at, &search)).await.context("loading the model")?;
+    let loaded = tokio::task::spawn_blocking(move || load(&at, &search))
+        .await
+        .context("loading the model")?;
     let status = match loaded {
         Ok(model) => {
-            let grown = before.zip(memory::resident_bytes()).map(|(before, after)| after.saturating_sub(before));
+            let grown = before
+                .zip(memory::resident_bytes())
+                .map(|(before, after)| after.saturating_sub(before));
             announce(&bus, model.manifest(), grown, &source).await?;
-            let status = Arc::new(Status::new(ModelState::Loaded(Box::new(model.manifest().clone()))));
+            let status = Arc::new(Status::new(ModelState::Loaded(Box::new(
+                model.manifest().clone(),
+            ))));
             let zones = zones(&config, model.manifest(), source);
-            let handler = Handler::open(bus, model, zones, Arc::clone(&status), rt.shutdown()).await?;
+            let handler =
+                Handler::open(bus, model, zones, Arc::clone(&status), rt.shutdown()).await?;
             rt.spawn("windows", handler.run());
             status
         }
         Err(reason) => {
-            tracing::warn!(reason, "no model runs: nothing is inferred, and nothing published");
+            tracing::warn!(
+                reason,
+                "no model runs: nothing is inferred, and nothing published"
+            );
             Arc::new(Status::new(ModelState::None(reason)))
         }
     };
@@ -79,11 +89,20 @@ pub fn load(config: &Config, starts: &[PathBuf]) -> Result<Model, String> {
         )
     })?;
     let package = Package::read(&directory).map_err(|error| {
-        format!("{}; restore the package, or train it anew with `make train`", chain(&error))
+        format!(
+            "{}; restore the package, or train it anew with `make train`",
+            chain(&error)
+        )
     })?;
-    let environment = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let library = library::find(config.onnxruntime.as_deref(), environment.as_deref(), starts)
-        .map_err(|error| error.to_string())?;
+    let environment = std::env::var_os("ORT_DYLIB_PATH")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let library = library::find(
+        config.onnxruntime.as_deref(),
+        environment.as_deref(),
+        starts,
+    )
+    .map_err(|error| error.to_string())?;
     Model::load(package, &library).map_err(|error| {
         let next = "`make tools` fetches a library that fits, `make train` makes the package anew";
         format!("{}; {next}", chain(&error))
@@ -96,11 +115,21 @@ fn zones(config: &Config, manifest: &Manifest, source: String) -> Zones {
         unknown_after_us: micros(config.unknown_after_s),
         link_stale_us: micros(config.link_stale_s),
     };
-    Zones::new(settings, &manifest.output.classes, source, manifest.method())
+    Zones::new(
+        settings,
+        &manifest.output.classes,
+        source,
+        manifest.method(),
+    )
 }
 
 /// Publishes `model.loaded`. Where the system does not tell how much memory it took, the event would lie: it is left out.
-async fn announce(bus: &Bus, manifest: &Manifest, grown: Option<u64>, source: &str) -> anyhow::Result<()> {
+async fn announce(
+    bus: &Bus,
+    manifest: &Manifest,
+    grown: Option<u64>,
+    source: &str,
+) -> anyhow::Result<()> {
     let Some(bytes) = grown else {
         tracing::warn!(model = %manifest.name, "model is loaded, but its memory cannot be measured here: not announced");
         return Ok(());

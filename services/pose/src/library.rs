@@ -16,10 +16,17 @@ pub struct NoLibrary {
 ///
 /// # Errors
 /// Where none is there; the error says where it looked.
-pub fn find(configured: Option<&Path>, environment: Option<&Path>, starts: &[PathBuf]) -> Result<PathBuf, NoLibrary> {
+pub fn find(
+    configured: Option<&Path>,
+    environment: Option<&Path>,
+    starts: &[PathBuf],
+) -> Result<PathBuf, NoLibrary> {
     if let Some(path) = configured {
         let looked_at = path.display().to_string();
-        return path.is_file().then(|| path.to_path_buf()).ok_or(NoLibrary { looked_at });
+        return path
+            .is_file()
+            .then(|| path.to_path_buf())
+            .ok_or(NoLibrary { looked_at });
     }
     let mut looked_at = Vec::new();
     if let Some(path) = environment {
@@ -36,7 +43,9 @@ pub fn find(configured: Option<&Path>, environment: Option<&Path>, starts: &[Pat
         }
         looked_at.push(format!(".tools in {} and above", start.display()));
     }
-    Err(NoLibrary { looked_at: looked_at.join(", ") })
+    Err(NoLibrary {
+        looked_at: looked_at.join(", "),
+    })
 }
 
 fn shared_library(directory: &Path) -> Option<PathBuf> {
@@ -45,7 +54,10 @@ fn shared_library(directory: &Path) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             name.starts_with("libonnxruntime.so") || name == "libonnxruntime.dylib"
         })
         .filter(|path| path.is_file())
@@ -67,8 +79,14 @@ pub fn find_directory(path: &Path, starts: &[PathBuf]) -> Option<PathBuf> {
 /// Where searches start: the working directory, and the directory of the running program.
 #[must_use]
 pub fn starts() -> Vec<PathBuf> {
-    let program = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf));
-    std::env::current_dir().ok().into_iter().chain(program).collect()
+    let program = std::env::current_exe()
+        .ok()
+        .and_then(|program| program.parent().map(Path::to_path_buf));
+    std::env::current_dir()
+        .ok()
+        .into_iter()
+        .chain(program)
+        .collect()
 }
 
 #[cfg(test)]
@@ -85,13 +103,24 @@ mod tests {
         let library = capi.join("libonnxruntime.so.1.31.1");
         std::fs::write(&library, "").unwrap();
         std::fs::write(capi.join("onnxruntime_pybind11_state.so"), "").unwrap();
-        assert_eq!(find(None, None, &[below.clone()]).unwrap(), library);
+        assert_eq!(
+            find(None, None, std::slice::from_ref(&below)).unwrap(),
+            library
+        );
         assert_eq!(find(Some(&library), None, &[]).unwrap(), library);
         assert_eq!(find(None, Some(&library), &[]).unwrap(), library);
         let elsewhere = root.path().join("gone.so");
-        assert_eq!(find(None, Some(&elsewhere), &[below.clone()]).unwrap(), library);
-        let error = find(Some(&elsewhere), None, &[below]).unwrap_err().to_string();
-        assert!(error.contains("gone.so") && error.contains("make tools"), "{error}");
+        assert_eq!(
+            find(None, Some(&elsewhere), std::slice::from_ref(&below)).unwrap(),
+            library
+        );
+        let error = find(Some(&elsewhere), None, &[below])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("gone.so") && error.contains("make tools"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -100,7 +129,7 @@ mod tests {
         let below = root.path().join("target/debug");
         std::fs::create_dir_all(&below).unwrap();
         std::fs::create_dir_all(root.path().join("models/activity")).unwrap();
-        let found = find_directory(Path::new("models/activity"), &[below.clone()]);
+        let found = find_directory(Path::new("models/activity"), std::slice::from_ref(&below));
         assert_eq!(found, Some(root.path().join("models/activity")));
         assert_eq!(find_directory(Path::new("models/none"), &[below]), None);
     }

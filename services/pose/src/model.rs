@@ -93,11 +93,23 @@ impl Model {
     pub fn load(package: Package, library: &Path) -> Result<Self, ModelError> {
         let Package { manifest, weights } = package;
         let session = session(&manifest, &weights, library)?;
-        let missing = |kind, name: &str| ModelError::Tensor { model: manifest.name.to_string(), kind, name: name.to_owned() };
-        if !session.inputs().iter().any(|input| input.name() == manifest.input.name) {
+        let missing = |kind, name: &str| ModelError::Tensor {
+            model: manifest.name.to_string(),
+            kind,
+            name: name.to_owned(),
+        };
+        if !session
+            .inputs()
+            .iter()
+            .any(|input| input.name() == manifest.input.name)
+        {
             return Err(missing("input", &manifest.input.name));
         }
-        if !session.outputs().iter().any(|output| output.name() == manifest.output.name) {
+        if !session
+            .outputs()
+            .iter()
+            .any(|output| output.name() == manifest.output.name)
+        {
             return Err(missing("output", &manifest.output.name));
         }
         let mut model = Self { session, manifest };
@@ -118,19 +130,31 @@ impl Model {
     pub fn infer(&mut self, features: &[f32]) -> Result<Vec<f32>, ModelError> {
         let expected = self.manifest.input.features.len();
         if features.len() != expected {
-            return Err(ModelError::Features { found: features.len(), expected });
+            return Err(ModelError::Features {
+                found: features.len(),
+                expected,
+            });
         }
-        let failed = |error: ort::Error| ModelError::Run { reason: error.to_string() };
+        let failed = |error: ort::Error| ModelError::Run {
+            reason: error.to_string(),
+        };
         let input = TensorRef::from_array_view(([1_usize, expected], features)).map_err(failed)?;
         let inputs = ort::inputs![self.manifest.input.name.as_str() => input];
         let outputs = self.session.run(inputs).map_err(failed)?;
         let classes = self.manifest.output.classes.len();
         let found = match outputs.get(self.manifest.output.name.as_str()) {
-            Some(output) => output.try_extract_tensor::<f32>().map_err(failed)?.1.to_vec(),
+            Some(output) => output
+                .try_extract_tensor::<f32>()
+                .map_err(failed)?
+                .1
+                .to_vec(),
             None => Vec::new(),
         };
         let probabilities = found.iter().all(|p| (-1e-4..=1.0001).contains(p));
-        if found.len() != classes || !probabilities || (found.iter().sum::<f32>() - 1.0).abs() > 1e-2 {
+        if found.len() != classes
+            || !probabilities
+            || (found.iter().sum::<f32>() - 1.0).abs() > 1e-2
+        {
             return Err(ModelError::Output { found, classes });
         }
         Ok(found)
@@ -140,9 +164,17 @@ impl Model {
         let test = self.manifest.self_test.clone();
         for (row, (input, expected)) in test.inputs.iter().zip(test.outputs).enumerate() {
             let found = self.infer(input)?;
-            let fits = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() <= test.tolerance);
+            let fits = found
+                .iter()
+                .zip(&expected)
+                .all(|(found, expected)| (found - expected).abs() <= test.tolerance);
             if !fits {
-                return Err(ModelError::SelfTest { model: self.manifest.name.to_string(), row, expected, found });
+                return Err(ModelError::SelfTest {
+                    model: self.manifest.name.to_string(),
+                    row,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -150,9 +182,14 @@ impl Model {
 }
 
 fn session(manifest: &Manifest, weights: &[u8], library: &Path) -> Result<Session, ModelError> {
-    let unusable = |reason: String| ModelError::Library { path: library.to_path_buf(), reason };
+    let unusable = |reason: String| ModelError::Library {
+        path: library.to_path_buf(),
+        reason,
+    };
     // The library's own search panics where it finds nothing: it is never left to it.
-    let absolute = library.canonicalize().map_err(|error| unusable(error.to_string()))?;
+    let absolute = library
+        .canonicalize()
+        .map_err(|error| unusable(error.to_string()))?;
     let mut shared = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     let environment = match shared.take() {
         Some(environment) => environment,
@@ -163,11 +200,36 @@ fn session(manifest: &Manifest, weights: &[u8], library: &Path) -> Result<Sessio
             .map_err(|error| unusable(error.to_string()))?,
     };
     let environment = shared.insert(environment);
-    let failed = |reason: String| ModelError::Weights { model: manifest.name.to_string(), reason };
+    let failed = |reason: String| ModelError::Weights {
+        model: manifest.name.to_string(),
+        reason,
+    };
     Session::builder(environment)
         .map_err(|error| failed(error.to_string()))?
         .with_intra_threads(1)
         .map_err(|error| failed(error.to_string()))?
         .commit_from_memory(weights)
         .map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The only test in this binary that loads a library: a process keeps its first.
+    #[test]
+    fn a_file_that_is_no_library_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let library = directory.path().join("libonnxruntime.so");
+        std::fs::write(&library, "no library").unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/activity");
+        let check = |library: &Path| {
+            let error = Model::load(Package::read(&shipped).unwrap(), library)
+                .map(|_| ())
+                .unwrap_err();
+            assert!(matches!(error, ModelError::Library { .. }), "{error}");
+        };
+        check(&library);
+        check(&directory.path().join("gone.so"));
+    }
 }

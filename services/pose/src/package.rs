@@ -147,14 +147,21 @@ impl Package {
     pub fn read(directory: &Path) -> Result<Self, PackageError> {
         let path = directory.join(MANIFEST);
         let text = read(&path)?;
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|source| PackageError::Manifest { path: path.clone(), source })?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|source| PackageError::Manifest {
+                path: path.clone(),
+                source,
+            })?;
         manifest.check(&path)?;
         let path = directory.join(&manifest.weights.file);
         let weights = read(&path)?;
         let found = hex::encode(Sha256::digest(&weights));
         if !found.eq_ignore_ascii_case(&manifest.weights.sha256) {
-            return Err(PackageError::Digest { path, found, stated: manifest.weights.sha256 });
+            return Err(PackageError::Digest {
+                path,
+                found,
+                stated: manifest.weights.sha256,
+            });
         }
         Ok(Self { manifest, weights })
     }
@@ -164,7 +171,10 @@ impl Manifest {
     /// `model activity-lr@1.0.0 sha256:...`: for `metadata.method`.
     #[must_use]
     pub fn method(&self) -> String {
-        format!("model {}@{} sha256:{}", self.name, self.version, self.weights.sha256)
+        format!(
+            "model {}@{} sha256:{}",
+            self.name, self.version, self.weights.sha256
+        )
     }
 
     /// Whether windows of this length are those that the model was measured on, to a tenth.
@@ -180,43 +190,96 @@ impl Manifest {
             if holds {
                 return Ok(());
             }
-            Err(PackageError::Value { path: path.to_path_buf(), key, found, expected })
+            Err(PackageError::Value {
+                path: path.to_path_buf(),
+                key,
+                found,
+                expected,
+            })
         };
         let equal = |key, found: &str, expected: &str| {
-            require(key, format!("{found:?}"), format!("expected {expected:?}"), found == expected)
+            require(
+                key,
+                format!("{found:?}"),
+                format!("expected {expected:?}"),
+                found == expected,
+            )
         };
         equal("format", &self.format, FORMAT)?;
         equal("task", &self.task, "activity")?;
         equal("input.schema", &self.input.schema, dsp::activity::SCHEMA)?;
         let expected = dsp::activity::NAMES;
         let names = &self.input.features;
-        require("input.features", format!("{names:?}"), format!("expected {expected:?}"), names == expected)?;
+        require(
+            "input.features",
+            format!("{names:?}"),
+            format!("expected {expected:?}"),
+            names == expected,
+        )?;
         let file = &self.weights.file;
         let plain = Path::new(file).components().count() == 1 && !file.contains(['/', '\\']);
-        require("weights.file", format!("{file:?}"), "expected a file beside the manifest".into(), plain)?;
+        require(
+            "weights.file",
+            format!("{file:?}"),
+            "expected a file beside the manifest".into(),
+            plain,
+        )?;
         let classes = &self.output.classes;
-        let usable = classes.len() >= 2 && classes.iter().all(|class| !class.is_empty() && class != crate::tracker::UNKNOWN);
-        require("output.classes", format!("{classes:?}"), "expected two or more, none of them \"unknown\"".into(), usable)?;
+        let usable = classes.len() >= 2
+            && classes
+                .iter()
+                .all(|class| !class.is_empty() && class != crate::tracker::UNKNOWN);
+        require(
+            "output.classes",
+            format!("{classes:?}"),
+            "expected two or more, none of them \"unknown\"".into(),
+            usable,
+        )?;
         let test = &self.self_test;
         let rows = !test.inputs.is_empty()
             && test.inputs.len() == test.outputs.len()
             && test.inputs.iter().all(|row| row.len() == names.len())
             && test.outputs.iter().all(|row| row.len() == classes.len());
-        let found = format!("{} inputs and {} outputs", test.inputs.len(), test.outputs.len());
-        require("self_test", found, "expected as many of each, one value for each feature and class".into(), rows)?;
+        let found = format!(
+            "{} inputs and {} outputs",
+            test.inputs.len(),
+            test.outputs.len()
+        );
+        require(
+            "self_test",
+            found,
+            "expected as many of each, one value for each feature and class".into(),
+            rows,
+        )?;
         let window_s = self.input.window_s;
         let possible = (0.1..=3600.0).contains(&window_s);
-        require("input.window_s", window_s.to_string(), "expected 0.1 to 3600".into(), possible)?;
+        require(
+            "input.window_s",
+            window_s.to_string(),
+            "expected 0.1 to 3600".into(),
+            possible,
+        )?;
         let tolerance = test.tolerance;
-        require("self_test.tolerance", tolerance.to_string(), "expected 0 to 0.01".into(), (0.0..=0.01).contains(&tolerance))
+        require(
+            "self_test.tolerance",
+            tolerance.to_string(),
+            "expected 0 to 0.01".into(),
+            (0.0..=0.01).contains(&tolerance),
+        )
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PackageError> {
-    let fault = |source| PackageError::File { path: path.to_path_buf(), source };
+    let fault = |source| PackageError::File {
+        path: path.to_path_buf(),
+        source,
+    };
     let bytes = std::fs::metadata(path).map_err(fault)?.len();
     if bytes > MAX_BYTES {
-        return Err(PackageError::TooLarge { path: path.to_path_buf(), bytes });
+        return Err(PackageError::TooLarge {
+            path: path.to_path_buf(),
+            bytes,
+        });
     }
     std::fs::read(path).map_err(fault)
 }

@@ -53,12 +53,18 @@ impl Status {
     /// Windows read, and runs of the model.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.windows.load(Ordering::Relaxed), self.inferences.load(Ordering::Relaxed))
+        (
+            self.windows.load(Ordering::Relaxed),
+            self.inferences.load(Ordering::Relaxed),
+        )
     }
 
     /// The activity of a zone is this now.
     pub fn set_activity(&self, zone: &ZoneId, activity: Activity) {
-        let mut activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut activities = self
+            .activities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match activities.get_mut(zone) {
             Some(known) => *known = activity,
             None => {
@@ -70,6 +76,10 @@ impl Status {
     /// What is known of a zone.
     #[must_use]
     pub fn activity(&self, zone: &ZoneId) -> Option<Activity> {
-        self.activities.lock().unwrap_or_else(PoisonError::into_inner).get(zone).cloned()
+        self.activities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(zone)
+            .cloned()
     }
 }

@@ -32,7 +32,10 @@ pub fn session_id(zone: &ZoneId, run: Option<Uuid>) -> SessionId {
 /// Where the subject's events lie.
 #[must_use]
 pub fn aggregate(zone: &ZoneId) -> Aggregate {
-    Aggregate { context: "pose".to_owned(), key: person_id(zone).to_string() }
+    Aggregate {
+        context: "pose".to_owned(),
+        key: person_id(zone).to_string(),
+    }
 }
 
 /// What was concluded in one session.
@@ -77,7 +80,8 @@ impl Subject {
     /// Whether the event is among the latest of its session.
     #[must_use]
     pub fn has(&self, session: SessionId, event: Uuid) -> bool {
-        self.session(session).is_some_and(|session| session.events.contains(&event))
+        self.session(session)
+            .is_some_and(|session| session.events.contains(&event))
     }
 }
 
@@ -86,9 +90,17 @@ impl EventSourced for Subject {
         if event.event_type != ActivityChanged::EVENT_TYPE {
             return;
         }
-        let Ok(changed) = serde_json::from_value::<ActivityChanged>(event.payload.clone()) else { return };
-        let position = self.sessions.iter().position(|session| session.id == changed.session_id);
-        let mut events = position.and_then(|at| self.sessions.remove(at)).map(|session| session.events).unwrap_or_default();
+        let Ok(changed) = serde_json::from_value::<ActivityChanged>(event.payload.clone()) else {
+            return;
+        };
+        let position = self
+            .sessions
+            .iter()
+            .position(|session| session.id == changed.session_id);
+        let mut events = position
+            .and_then(|at| self.sessions.remove(at))
+            .map(|session| session.events)
+            .unwrap_or_default();
         events.push_back(event.id);
         if events.len() > MAX_EVENTS {
             events.pop_front();

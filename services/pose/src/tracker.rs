@@ -111,7 +111,9 @@ impl Tracker {
             settings,
             classes,
             links: BTreeMap::new(),
-            activity: stored.as_ref().map_or_else(|| UNKNOWN.to_owned(), |stored| stored.activity.clone()),
+            activity: stored
+                .as_ref()
+                .map_or_else(|| UNKNOWN.to_owned(), |stored| stored.activity.clone()),
             since_us: stored.as_ref().map(|stored| stored.since_us),
             concluded: stored.is_some(),
             candidate: None,
@@ -153,11 +155,18 @@ impl Tracker {
         let lasts_since = match &self.candidate {
             Some(candidate) if candidate.activity == activity => candidate.since_us,
             _ => {
-                self.candidate = Some(Candidate { activity: Arc::clone(&activity), since_us: now });
+                self.candidate = Some(Candidate {
+                    activity: Arc::clone(&activity),
+                    since_us: now,
+                });
                 now
             }
         };
-        let needed = if &*activity == UNKNOWN { self.settings.unknown_after_us } else { self.settings.debounce_us };
+        let needed = if &*activity == UNKNOWN {
+            self.settings.unknown_after_us
+        } else {
+            self.settings.debounce_us
+        };
         if now.saturating_sub(lasts_since) < needed {
             return None;
         }
@@ -179,9 +188,15 @@ impl Tracker {
     pub fn needed_from(&mut self) -> Option<u64> {
         // Until something is stored, how long it was unknown follows from the first window alone.
         if self.concluded {
-            let from = self.candidate.as_ref().map(|candidate| candidate.since_us).or(self.now_us)?;
+            let from = self
+                .candidate
+                .as_ref()
+                .map(|candidate| candidate.since_us)
+                .or(self.now_us)?;
             let horizon = from.saturating_sub(self.settings.link_stale_us);
-            while self.recent.len() > 1 && self.recent.front().is_some_and(|(_, time)| *time < horizon) {
+            while self.recent.len() > 1
+                && self.recent.front().is_some_and(|(_, time)| *time < horizon)
+            {
                 self.recent.pop_front();
             }
         }
@@ -231,7 +246,9 @@ impl Tracker {
 
     /// Whether this window came before the stored conclusion, or is the one that led to it.
     fn is_behind(&mut self, observation: &Observation, now: i64) -> bool {
-        let Some(stored) = &self.behind else { return false };
+        let Some(stored) = &self.behind else {
+            return false;
+        };
         let cause = stored.cause == Some(observation.id);
         let clock_set = now < stored.since_us.saturating_sub(CLOCK_SET_US);
         if cause || now > stored.since_us || clock_set {
@@ -249,16 +266,26 @@ impl Tracker {
         let mut weights = 0.0;
         for link in self.links.values() {
             let Some(belief) = &link.belief else { continue };
-            let quality = if link.quality.is_finite() { link.quality } else { 0.0 };
+            let quality = if link.quality.is_finite() {
+                link.quality
+            } else {
+                0.0
+            };
             let weight = quality.clamp(LEAST_WEIGHT, 1.0);
             for (sum, probability) in sums.iter_mut().zip(belief) {
                 *sum += weight * probability;
             }
             weights += weight;
         }
-        let best = self.classes.iter().zip(sums).max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let best = self
+            .classes
+            .iter()
+            .zip(sums)
+            .max_by(|(_, a), (_, b)| a.total_cmp(b));
         match best {
-            Some((class, sum)) if weights > 0.0 => (Arc::clone(class), (sum / weights).clamp(0.0, 1.0)),
+            Some((class, sum)) if weights > 0.0 => {
+                (Arc::clone(class), (sum / weights).clamp(0.0, 1.0))
+            }
             _ => (Arc::from(UNKNOWN), 0.0),
         }
     }

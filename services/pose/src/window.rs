@@ -71,9 +71,19 @@ impl Window {
         let usable = usable(&window);
         Ok(Self {
             signal_id: uuid("signal_id", &window.signal_id)?,
-            run: if window.run_id.is_empty() { None } else { Some(uuid("run_id", &window.run_id)?) },
-            zone: ZoneId::new(window.zone).map_err(|source| WindowError::Name { field: "zone", source })?,
-            device: DeviceId::new(window.device).map_err(|source| WindowError::Name { field: "device", source })?,
+            run: if window.run_id.is_empty() {
+                None
+            } else {
+                Some(uuid("run_id", &window.run_id)?)
+            },
+            zone: ZoneId::new(window.zone).map_err(|source| WindowError::Name {
+                field: "zone",
+                source,
+            })?,
+            device: DeviceId::new(window.device).map_err(|source| WindowError::Name {
+                field: "device",
+                source,
+            })?,
             end_us: window.window_end_us,
             length_us: window.window_end_us.saturating_sub(window.window_start_us),
             quality: window.quality,
@@ -103,7 +113,10 @@ fn usable(window: &SignalWindow) -> bool {
 }
 
 fn uuid(field: &'static str, bytes: &[u8]) -> Result<Uuid, WindowError> {
-    Uuid::from_slice(bytes).map_err(|_| WindowError::Uuid { field, found: bytes.len() })
+    Uuid::from_slice(bytes).map_err(|_| WindowError::Uuid {
+        field,
+        found: bytes.len(),
+    })
 }
 
 #[cfg(test)]
@@ -150,7 +163,10 @@ mod tests {
         tone.set_state(LinkState::Still);
         tone.reason = "steady_tone".into();
         for unusable in [unknown, other, broken, none, tone] {
-            assert_eq!(Window::decode(&unusable.encode_to_vec()).unwrap().features, None);
+            assert_eq!(
+                Window::decode(&unusable.encode_to_vec()).unwrap().features,
+                None
+            );
         }
         let mut slow = window();
         slow.set_state(LinkState::Unknown);
@@ -158,7 +174,10 @@ mod tests {
         let mut still = window();
         still.set_state(LinkState::Still);
         for usable in [slow, still] {
-            assert_eq!(Window::decode(&usable.encode_to_vec()).unwrap().features, Some(vec![0.5; 13]));
+            assert_eq!(
+                Window::decode(&usable.encode_to_vec()).unwrap().features,
+                Some(vec![0.5; 13])
+            );
         }
     }
 
@@ -167,7 +186,9 @@ mod tests {
         let check = |change: fn(&mut SignalWindow), expected: &str| {
             let mut damaged = window();
             change(&mut damaged);
-            let error = Window::decode(&damaged.encode_to_vec()).unwrap_err().to_string();
+            let error = Window::decode(&damaged.encode_to_vec())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(|w| w.signal_id = vec![1; 3].into(), "signal_id has 3 bytes");

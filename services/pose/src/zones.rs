@@ -51,8 +51,18 @@ impl Zones {
     /// No zone yet. `source` and `method` go into the metadata of the events.
     #[must_use]
     pub fn new(settings: Settings, classes: &[String], source: String, method: String) -> Self {
-        let classes = classes.iter().map(|class| Arc::from(class.as_str())).collect();
-        Self { settings, classes, source, method, trackers: BTreeMap::new(), stored: HashMap::new() }
+        let classes = classes
+            .iter()
+            .map(|class| Arc::from(class.as_str()))
+            .collect();
+        Self {
+            settings,
+            classes,
+            source,
+            method,
+            trackers: BTreeMap::new(),
+            stored: HashMap::new(),
+        }
     }
 
     /// What is stored of a zone.
@@ -86,9 +96,16 @@ impl Zones {
         let stored = self.stored.get(&window.zone).map(|stored| &stored.subject);
         let known = stored.and_then(|subject| subject.session(session));
         let (settings, classes) = (self.settings, &self.classes);
-        let tracker = self.trackers.entry((window.zone.clone(), session)).or_insert_with(|| {
-            Tracker::new(settings, Arc::clone(classes), known.map(|known| known.concluded.clone()))
-        });
+        let tracker = self
+            .trackers
+            .entry((window.zone.clone(), session))
+            .or_insert_with(|| {
+                Tracker::new(
+                    settings,
+                    Arc::clone(classes),
+                    known.map(|known| known.concluded.clone()),
+                )
+            });
         let change = tracker.observe(&Observation {
             id: window.signal_id,
             sequence,
@@ -100,9 +117,14 @@ impl Zones {
         if window.last_of_run && window.run.is_some() {
             self.trackers.remove(&(window.zone.clone(), session));
         }
-        let Some(change) = change else { return Ok(None) };
+        let Some(change) = change else {
+            return Ok(None);
+        };
         let event = self.event(window, session, &change)?;
-        let again = self.stored.get(&window.zone).is_some_and(|stored| stored.subject.has(session, event.id));
+        let again = self
+            .stored
+            .get(&window.zone)
+            .is_some_and(|stored| stored.subject.has(session, event.id));
         Ok((!again).then_some(event))
     }
 
@@ -119,9 +141,15 @@ impl Zones {
         let session = session_id(&window.zone, window.run);
         let tracker = self.trackers.get(&(window.zone.clone(), session));
         let as_of = tracker.and_then(Tracker::now_us).unwrap_or(window.end_us);
-        let stored = self.stored.get(&window.zone).and_then(|stored| stored.subject.session(session));
+        let stored = self
+            .stored
+            .get(&window.zone)
+            .and_then(|stored| stored.subject.session(session));
         Activity {
-            activity: stored.map_or_else(|| crate::tracker::UNKNOWN.to_owned(), |s| s.concluded.activity.clone()),
+            activity: stored.map_or_else(
+                || crate::tracker::UNKNOWN.to_owned(),
+                |s| s.concluded.activity.clone(),
+            ),
             confidence: stored.map(|stored| stored.confidence),
             since: stored.map(|stored| Timestamp::from_micros(stored.concluded.since_us)),
             as_of: Timestamp::from_micros(as_of),
@@ -131,9 +159,15 @@ impl Zones {
     /// Everything up to and including this sequence is needed by no zone, where all up to `newest` was read.
     pub fn done_until(&mut self, newest: u64) -> u64 {
         self.trackers.retain(|_, tracker| {
-            tracker.newest_sequence().is_none_or(|sequence| newest.saturating_sub(sequence) < FORGOTTEN_AFTER)
+            tracker
+                .newest_sequence()
+                .is_none_or(|sequence| newest.saturating_sub(sequence) < FORGOTTEN_AFTER)
         });
-        let needed = self.trackers.values_mut().filter_map(Tracker::needed_from).min();
+        let needed = self
+            .trackers
+            .values_mut()
+            .filter_map(Tracker::needed_from)
+            .min();
         needed.map_or(newest, |needed| needed.saturating_sub(1).min(newest))
     }
 
@@ -144,7 +178,12 @@ impl Zones {
         }
     }
 
-    fn event(&self, window: &Window, session: SessionId, change: &Change) -> Result<EventEnvelope, serde_json::Error> {
+    fn event(
+        &self,
+        window: &Window,
+        session: SessionId,
+        change: &Change,
+    ) -> Result<EventEnvelope, serde_json::Error> {
         let payload = ActivityChanged {
             person_id: person_id(&window.zone),
             session_id: session,
@@ -162,7 +201,9 @@ impl Zones {
             ..Metadata::default()
         };
         let id = Uuid::new_v5(&window.signal_id, ActivityChanged::EVENT_TYPE.as_bytes());
-        Ok(EventEnvelope::new(id, &payload, metadata)?.caused_by(window.signal_id).correlated(window.run))
+        Ok(EventEnvelope::new(id, &payload, metadata)?
+            .caused_by(window.signal_id)
+            .correlated(window.run))
     }
 }
 

@@ -3,7 +3,11 @@ use super::*;
 const SECOND: i64 = 1_000_000;
 
 fn settings() -> Settings {
-    Settings { debounce_us: 2 * SECOND, unknown_after_us: 5 * SECOND, link_stale_us: 3 * SECOND }
+    Settings {
+        debounce_us: 2 * SECOND,
+        unknown_after_us: 5 * SECOND,
+        link_stale_us: 3 * SECOND,
+    }
 }
 
 fn classes() -> Arc<[Arc<str>]> {
@@ -21,7 +25,10 @@ fn windows(text: &str) -> Vec<(u64, i64, Option<[f32; 2]>)> {
         'i' => Some([0.8, 0.2]),
         _ => None,
     };
-    text.chars().enumerate().map(|(n, letter)| (n as u64, n as i64 * SECOND / 2, belief(letter))).collect()
+    text.chars()
+        .enumerate()
+        .map(|(n, letter)| (n as u64, n as i64 * SECOND / 2, belief(letter)))
+        .collect()
 }
 
 fn feed(tracker: &mut Tracker, window: &(u64, i64, Option<[f32; 2]>)) -> Option<Change> {
@@ -39,13 +46,27 @@ fn feed(tracker: &mut Tracker, window: &(u64, i64, Option<[f32; 2]>)) -> Option<
 fn changes(text: &str) -> Vec<(i64, String, f32, i64)> {
     let mut tracker = Tracker::new(settings(), classes(), None);
     let windows = windows(text);
-    let changes = windows.iter().filter_map(|window| feed(&mut tracker, window));
-    changes.map(|c| (c.at_us, format!("{}>{}", c.previous, c.activity), c.confidence, c.previous_us)).collect()
+    let changes = windows
+        .iter()
+        .filter_map(|window| feed(&mut tracker, window));
+    changes
+        .map(|c| {
+            (
+                c.at_us,
+                format!("{}>{}", c.previous, c.activity),
+                c.confidence,
+                c.previous_us,
+            )
+        })
+        .collect()
 }
 
 fn check(text: &str, expected: &[(i64, &str, f32, i64)]) {
     let found = changes(text);
-    let expected: Vec<_> = expected.iter().map(|(at, what, p, d)| (at * SECOND / 2, (*what).to_owned(), *p, d * SECOND / 2)).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(at, what, p, d)| (at * SECOND / 2, (*what).to_owned(), *p, d * SECOND / 2))
+        .collect();
     assert_eq!(found, expected, "{text}");
 }
 
@@ -54,7 +75,13 @@ fn a_change_counts_when_it_lasted() {
     check("iiii", &[]);
     check("iiiii", &[(4, "unknown>inactive", 0.8, 4)]);
     check("iiiiimmmm", &[(4, "unknown>inactive", 0.8, 4)]);
-    check("iiiiimmmmm", &[(4, "unknown>inactive", 0.8, 4), (9, "inactive>moving", 0.9, 5)]);
+    check(
+        "iiiiimmmmm",
+        &[
+            (4, "unknown>inactive", 0.8, 4),
+            (9, "inactive>moving", 0.9, 5),
+        ],
+    );
 }
 
 #[test]
@@ -65,7 +92,13 @@ fn what_flickers_does_not_count() {
 #[test]
 fn nothing_usable_becomes_unknown_after_its_time() {
     check("iiiiiuuuuuuuuuu", &[(4, "unknown>inactive", 0.8, 4)]);
-    check("iiiiiuuuuuuuuuuu", &[(4, "unknown>inactive", 0.8, 4), (15, "inactive>unknown", 0.0, 11)]);
+    check(
+        "iiiiiuuuuuuuuuuu",
+        &[
+            (4, "unknown>inactive", 0.8, 4),
+            (15, "inactive>unknown", 0.0, 11),
+        ],
+    );
     check("iiiiiuuuuuuiiiuuuuuuu", &[(4, "unknown>inactive", 0.8, 4)]);
 }
 
@@ -75,9 +108,10 @@ fn links_are_averaged_by_quality() {
         let mut tracker = Tracker::new(settings(), classes(), None);
         let mut last = None;
         for n in 0..6_i64 {
-            for (sequence, device, quality, belief) in
-                [(2 * n, "a", quality_a, [0.1, 0.9]), (2 * n + 1, "b", quality_b, [0.7, 0.3])]
-            {
+            for (sequence, device, quality, belief) in [
+                (2 * n, "a", quality_a, [0.1, 0.9]),
+                (2 * n + 1, "b", quality_b, [0.7, 0.3]),
+            ] {
                 let observation = Observation {
                     id: id(sequence as u64),
                     sequence: sequence as u64,
@@ -111,10 +145,14 @@ fn a_link_that_fell_silent_no_longer_counts() {
         })
     };
     observe(&mut tracker, 0, "gone", [0.0, 1.0]);
-    let change = (1..=6).find_map(|n| observe(&mut tracker, n, "here", [0.6, 0.4]).map(|change| (n, change.activity)));
+    let change = (1..=6).find_map(|n| {
+        observe(&mut tracker, n, "here", [0.6, 0.4]).map(|change| (n, change.activity))
+    });
     // Until 3 s the two average to moving; the candidate of 1 s counts at 2 s.
     assert_eq!(change, Some((2, "moving".to_owned())));
-    let change = (7..=12).find_map(|n| observe(&mut tracker, n, "here", [0.6, 0.4]).map(|change| (n, change.activity)));
+    let change = (7..=12).find_map(|n| {
+        observe(&mut tracker, n, "here", [0.6, 0.4]).map(|change| (n, change.activity))
+    });
     assert_eq!(change, Some((9, "inactive".to_owned())));
 }
 
@@ -137,19 +175,30 @@ fn a_clock_that_was_set_back_is_followed() {
     for (sequence, end, belief) in windows("iiiii") {
         feed(&mut tracker, &(sequence, end + day, belief));
     }
-    let changes: Vec<Change> = windows("mmmmm").iter().filter_map(|window| feed(&mut tracker, window)).collect();
+    let changes: Vec<Change> = windows("mmmmm")
+        .iter()
+        .filter_map(|window| feed(&mut tracker, window))
+        .collect();
     assert_eq!(changes.len(), 1);
-    assert_eq!((changes[0].activity.as_str(), changes[0].at_us), ("moving", 2 * SECOND));
+    assert_eq!(
+        (changes[0].activity.as_str(), changes[0].at_us),
+        ("moving", 2 * SECOND)
+    );
 }
 
 /// After a crash at any window, reading again from where the tracker said gives the same changes, none of them twice.
 #[test]
 fn a_restart_anywhere_changes_nothing() {
-    for text in ["iiiiimmmmmmuiimmiiiiiiiuuuuuuuuuuuuummmmmm", "uuuuuuuuuuuuuuuuuummmmmmmmmuuuuiiiiimmmmmi"] {
+    for text in [
+        "iiiiimmmmmmuiimmiiiiiiiuuuuuuuuuuuuummmmmm",
+        "uuuuuuuuuuuuuuuuuummmmmmmmmuuuuiiiiimmmmmi",
+    ] {
         let windows = windows(text);
         let mut whole = Tracker::new(settings(), classes(), None);
-        let expected: Vec<(u64, Change)> =
-            windows.iter().filter_map(|window| feed(&mut whole, window).map(|change| (window.0, change))).collect();
+        let expected: Vec<(u64, Change)> = windows
+            .iter()
+            .filter_map(|window| feed(&mut whole, window).map(|change| (window.0, change)))
+            .collect();
         assert!(expected.len() >= 3, "{expected:?}");
         for crash in 1..windows.len() {
             let mut before = Tracker::new(settings(), classes(), None);
@@ -170,8 +219,13 @@ fn a_restart_anywhere_changes_nothing() {
                 let mut after = Tracker::new(settings(), classes(), concluded);
                 let again = windows[from as usize..].iter();
                 let mut all = stored.clone();
-                all.extend(again.filter_map(|window| feed(&mut after, window).map(|change| (window.0, change))));
-                assert_eq!(all, expected, "{text}: crash after {crash}, read again from {from}");
+                all.extend(again.filter_map(|window| {
+                    feed(&mut after, window).map(|change| (window.0, change))
+                }));
+                assert_eq!(
+                    all, expected,
+                    "{text}: crash after {crash}, read again from {from}"
+                );
             }
         }
     }
