@@ -56,7 +56,10 @@ enum Command {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { prefix, json } => {
-            let chosen: Vec<_> = catalogue().iter().filter(|info| info.event_type.starts_with(&prefix)).collect();
+            let chosen: Vec<_> = catalogue()
+                .iter()
+                .filter(|info| info.event_type.starts_with(&prefix))
+                .collect();
             if chosen.is_empty() {
                 bail!("no event type begins with {prefix:?}; `fresnel events list` has them all");
             }
@@ -67,7 +70,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let schema = Value::from((known(&event_type)?.schema)());
             print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
         }
-        Command::Asyncapi { server } => print(&format!("{}\n", serde_json::to_string_pretty(&asyncapi(&server))?)),
+        Command::Asyncapi { server } => print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&asyncapi(&server))?
+        )),
         Command::Validate { file } => validate::run(&file),
     }
 }
@@ -75,7 +81,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Prints; that nobody reads on (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }
@@ -86,7 +94,12 @@ fn known(event_type: &str) -> anyhow::Result<&'static EventInfo> {
     }
     let closest = catalogue()
         .iter()
-        .map(|info| (strsim::jaro_winkler(info.event_type, event_type), info.event_type))
+        .map(|info| {
+            (
+                strsim::jaro_winkler(info.event_type, event_type),
+                info.event_type,
+            )
+        })
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness > 0.8);
     match closest {
@@ -97,12 +110,25 @@ fn known(event_type: &str) -> anyhow::Result<&'static EventInfo> {
 
 fn table(events: &[&EventInfo]) -> String {
     let mut text = columns(
-        std::iter::once(["TYPE", "VERSION", "STREAM", "BY", "KEY"].map(str::to_owned)).chain(events.iter().map(|info| {
-            let version = info.version.to_string();
-            [info.event_type, &version, info.stream, info.by, info.key_rule].map(str::to_owned)
-        })),
+        std::iter::once(["TYPE", "VERSION", "STREAM", "BY", "KEY"].map(str::to_owned)).chain(
+            events.iter().map(|info| {
+                let version = info.version.to_string();
+                [
+                    info.event_type,
+                    &version,
+                    info.stream,
+                    info.by,
+                    info.key_rule,
+                ]
+                .map(str::to_owned)
+            }),
+        ),
     );
-    let _ = writeln!(text, "\n{} events. `fresnel events show TYPE` tells more of one.", events.len());
+    let _ = writeln!(
+        text,
+        "\n{} events. `fresnel events show TYPE` tells more of one.",
+        events.len()
+    );
     text
 }
 
@@ -126,23 +152,44 @@ fn lines(events: &[&EventInfo]) -> String {
 }
 
 fn page(info: &EventInfo) -> String {
-    let mut text = format!("{}, version {}\n\n  {}.\n\n", info.event_type, info.version, info.when);
-    let kept = streams().iter().find(|stream| stream.name == info.stream).map_or("", |stream| stream.kept);
+    let mut text = format!(
+        "{}, version {}\n\n  {}.\n\n",
+        info.event_type, info.version, info.when
+    );
+    let kept = streams()
+        .iter()
+        .find(|stream| stream.name == info.stream)
+        .map_or("", |stream| stream.kept);
     let mut facts = vec![
         ["  published by".to_owned(), info.by.to_owned()],
-        ["  subject".to_owned(), format!("{}.{{{}}}", info.event_type, info.key_rule)],
+        [
+            "  subject".to_owned(),
+            format!("{}.{{{}}}", info.event_type, info.key_rule),
+        ],
         ["  live on".to_owned(), info.event_type.to_owned()],
-        ["  stream".to_owned(), format!("{} (kept {kept})", info.stream)],
-        ["  aggregate".to_owned(), format!("{}, its id is {}", info.aggregate_type, info.id_field)],
+        [
+            "  stream".to_owned(),
+            format!("{} (kept {kept})", info.stream),
+        ],
+        [
+            "  aggregate".to_owned(),
+            format!("{}, its id is {}", info.aggregate_type, info.id_field),
+        ],
     ];
     if info.sourced {
-        facts.push(["  sourced".into(), "the aggregate's state is rebuilt from these events".into()]);
+        facts.push([
+            "  sourced".into(),
+            "the aggregate's state is rebuilt from these events".into(),
+        ]);
     }
     if info.critical {
         facts.push(["  critical".into(), "people should look".into()]);
     }
     if !info.upgrades.is_empty() {
-        facts.push(["  upgrades".into(), "older versions are upgraded on reading".into()]);
+        facts.push([
+            "  upgrades".into(),
+            "older versions are upgraded on reading".into(),
+        ]);
     }
     text += &columns(facts.into_iter());
     text += "\nPayload\n\n";
@@ -153,7 +200,9 @@ fn page(info: &EventInfo) -> String {
     let records = events::types::records();
     while let Some(kind) = open.pop() {
         let bare = kind.trim_end_matches(['?', '[', ']']);
-        let Some((name, fields)) = records.iter().find(|(name, _)| *name == bare) else { continue };
+        let Some((name, fields)) = records.iter().find(|(name, _)| *name == bare) else {
+            continue;
+        };
         if told.contains(name) {
             continue;
         }
@@ -167,18 +216,31 @@ fn page(info: &EventInfo) -> String {
 fn fields_of(fields: &[(&'static str, String)]) -> String {
     columns(fields.iter().map(|(name, kind)| {
         let optional = if kind.ends_with('?') { "optional" } else { "" };
-        [format!("  {name}"), kind.trim_end_matches('?').to_owned(), optional.to_owned()]
+        [
+            format!("  {name}"),
+            kind.trim_end_matches('?').to_owned(),
+            optional.to_owned(),
+        ]
     }))
 }
 
 /// Rows with their columns aligned.
 fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = rows.collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
-        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        let line: String = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
         text.push_str(line.trim_end());
         text.push('\n');
     }

@@ -16,19 +16,31 @@ use serde_json::Value;
 const LONGEST: u64 = 64 * 1024 * 1024;
 /// Of the faults of one event so many are told.
 const TOLD: usize = 10;
+/// Characters of a reason.
+const LONGEST_REASON: usize = 300;
 
 /// Checks the events in `file` (`-`: standard input).
 pub fn run(file: &Path) -> anyhow::Result<ExitCode> {
-    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let name = if file == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(BufReader::new(File::open(file).with_context(|| format!("cannot open {name}"))?))
+        Box::new(BufReader::new(
+            File::open(file).with_context(|| format!("cannot open {name}"))?,
+        ))
     };
     let mut checker = Checker::new(name)?;
     checker.read(&mut input)?;
     super::print(&checker.summary())?;
-    Ok(if checker.bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if checker.bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct Checker {
@@ -44,7 +56,15 @@ struct Checker {
 impl Checker {
     fn new(name: String) -> anyhow::Result<Self> {
         let any = validator(&Value::from(any_envelope_schema()))?;
-        Ok(Self { name, any, known: BTreeMap::new(), good: 0, bad: 0, unknown: 0, newer: 0 })
+        Ok(Self {
+            name,
+            any,
+            known: BTreeMap::new(),
+            good: 0,
+            bad: 0,
+            unknown: 0,
+            newer: 0,
+        })
     }
 
     /// JSON lines are checked as they come; a first line that is only the beginning of a value means one document.
@@ -60,7 +80,10 @@ impl Checker {
                 break;
             }
             if read as u64 == LONGEST {
-                bail!("{}:{number}: longer than {LONGEST} bytes: no event", self.name);
+                bail!(
+                    "{}:{number}: longer than {LONGEST} bytes: no event",
+                    self.name
+                );
             }
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -69,18 +92,30 @@ impl Checker {
                 Ok(Value::Array(list)) if first => self.list(number, list)?,
                 Ok(value) => self.event(number, "", value)?,
                 Err(error) if first && error.is_eof() => {
-                    input.take(LONGEST).read_to_end(&mut line).with_context(|| format!("cannot read {}", self.name))?;
+                    input
+                        .take(LONGEST)
+                        .read_to_end(&mut line)
+                        .with_context(|| format!("cannot read {}", self.name))?;
                     if line.len() as u64 >= LONGEST {
-                        bail!("{}: longer than {LONGEST} bytes: give it as JSON lines", self.name);
+                        bail!(
+                            "{}: longer than {LONGEST} bytes: give it as JSON lines",
+                            self.name
+                        );
                     }
                     match serde_json::from_slice(&line) {
                         Ok(Value::Array(list)) => self.list(number, list)?,
                         Ok(value) => self.event(number, "", value)?,
-                        Err(error) => self.refuse(number + error.line() as u64 - 1, "", &[(String::new(), error.to_string())])?,
+                        Err(error) => self.refuse(
+                            number + error.line() as u64 - 1,
+                            "",
+                            &[(String::new(), error.to_string())],
+                        )?,
                     }
                     return Ok(());
                 }
-                Err(error) => self.refuse(number, "", &[(String::new(), format!("no JSON: {error}"))])?,
+                Err(error) => {
+                    self.refuse(number, "", &[(String::new(), format!("no JSON: {error}"))])?
+                }
             }
             first = false;
         }
@@ -121,11 +156,16 @@ impl Checker {
         }
         let id = upgraded.payload.get(info.id_field).and_then(Value::as_str);
         if id.is_some_and(|id| id != upgraded.aggregate_id) {
-            faults.push(("/aggregate_id".into(), format!("is not the payload's {}", info.id_field)));
+            faults.push((
+                "/aggregate_id".into(),
+                format!("is not the payload's {}", info.id_field),
+            ));
         }
         let validator = match self.known.entry(info.event_type) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(validator(&Value::from((info.schema)()))?),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(validator(&Value::from((info.schema)()))?)
+            }
         };
         faults.extend(self::faults(validator, &serde_json::to_value(&upgraded)?));
         if faults.is_empty() {
@@ -141,7 +181,11 @@ impl Checker {
         let mut text = String::new();
         for (pointer, reason) in faults.iter().take(TOLD) {
             let place = format!("{at}{pointer}");
-            let place = if place.is_empty() { "the whole" } else { &place };
+            let place = if place.is_empty() {
+                "the whole"
+            } else {
+                &place
+            };
             let _ = writeln!(text, "{}:{line}: {place}: {reason}", self.name);
         }
         if let Some(more) = faults.len().checked_sub(TOLD).filter(|more| *more > 0) {
@@ -151,8 +195,16 @@ impl Checker {
     }
 
     fn summary(&self) -> String {
-        let mut text = format!("{} events: {} good, {} bad\n", self.good + self.bad, self.good, self.bad);
-        for (count, what) in [(self.unknown, "of a type that is not in the catalogue"), (self.newer, "of a newer version than ours")] {
+        let mut text = format!(
+            "{} events: {} good, {} bad\n",
+            self.good + self.bad,
+            self.good,
+            self.bad
+        );
+        for (count, what) in [
+            (self.unknown, "of a type that is not in the catalogue"),
+            (self.newer, "of a newer version than ours"),
+        ] {
             if count > 0 {
                 let _ = writeln!(text, "{count} {what}: only the envelope was checked");
             }
@@ -162,11 +214,28 @@ impl Checker {
 }
 
 fn validator(schema: &Value) -> anyhow::Result<Validator> {
-    let built = jsonschema::draft202012::options().should_validate_formats(true).build(schema);
+    let built = jsonschema::draft202012::options()
+        .should_validate_formats(true)
+        .build(schema);
     built.map_err(|error| anyhow::anyhow!("the schema of the catalogue is broken: {error}"))
 }
 
 fn faults(validator: &Validator, value: &Value) -> Vec<(String, String)> {
     let faults = validator.iter_errors(value);
-    faults.map(|fault| (fault.instance_path().to_string(), fault.masked().to_string())).collect()
+    faults
+        .map(|fault| {
+            (
+                fault.instance_path().to_string(),
+                shortened(&fault.to_string()),
+            )
+        })
+        .collect()
+}
+
+/// A reason may repeat the whole value.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }

@@ -47,7 +47,8 @@ events! {
     }
 
     /// Somebody took an alert on.
-    "alerting.alert_acknowledged" v1 of "alert" alert_id, key(alert_id), by "alerting", flags(sourced),
+    "alerting.alert_acknowledged" v1 of "alert" alert_id, key(alert_id),
+    by "alerting", flags(sourced),
     when "an operator took it on";
     pub struct AlertAcknowledged {
         pub alert_id: AlertId,

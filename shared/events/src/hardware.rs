@@ -35,7 +35,8 @@ choices! {
 
 events! {
     /// A device that is not registered was heard for the first time.
-    "hardware.device_discovered" v1 of "device" mac_address, key(mac_address without separators), by "hardware-gateway", flags(),
+    "hardware.device_discovered" v1 of "device" mac_address, key(mac_address without separators),
+    by "hardware-gateway", flags(),
     when "first datagram, serial line or mDNS answer from a device that is not registered";
     pub struct DeviceDiscovered {
         pub discovery_id: DiscoveryId,
@@ -48,7 +49,8 @@ events! {
     }
 
     /// A registered device began to send.
-    "hardware.device_connected" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(sourced),
+    "hardware.device_connected" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(sourced),
     when "first valid frame after registration, or after a disconnect";
     pub struct DeviceConnected {
         pub device_id: DeviceId,
@@ -61,7 +63,8 @@ events! {
     }
 
     /// A device no longer sends.
-    "hardware.device_disconnected" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(sourced),
+    "hardware.device_disconnected" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(sourced),
     when "no frame for the device's timeout, an operator's request, maintenance mode, or a socket or serial error";
     pub struct DeviceDisconnected {
         pub device_id: DeviceId,
@@ -75,7 +78,8 @@ events! {
     }
 
     /// A configuration was accepted for a device.
-    "hardware.device_configured" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(sourced),
+    "hardware.device_configured" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(sourced),
     when "a configuration was accepted for the device";
     pub struct DeviceConfigured {
         pub device_id: DeviceId,
@@ -86,7 +90,8 @@ events! {
     }
 
     /// A calibration run of a device ended, well or badly.
-    "hardware.device_calibrated" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(sourced),
+    "hardware.device_calibrated" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(sourced),
     when "a calibration run ended, well or badly";
     pub struct DeviceCalibrated {
         pub device_id: DeviceId,
@@ -104,7 +109,8 @@ events! {
     }
 
     /// A device's health crossed a threshold.
-    "hardware.device_health_changed" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(sourced),
+    "hardware.device_health_changed" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(sourced),
     when "loss, rate, RSSI or error rate crossed a health threshold (with hysteresis)";
     pub struct DeviceHealthChanged {
         pub device_id: DeviceId,
@@ -120,7 +126,8 @@ events! {
     }
 
     /// Something went wrong with a device; reports are limited in rate and carry a count.
-    "hardware.device_error" v1 of "device" device_id, key(device_id), by "hardware-gateway", flags(),
+    "hardware.device_error" v1 of "device" device_id, key(device_id),
+    by "hardware-gateway", flags(),
     when "a malformed frame, an unsupported format, a lost socket: at most one per device, code and 10 s, with a count";
     pub struct DeviceError {
         pub device_id: DeviceId,

@@ -38,7 +38,8 @@ events! {
     }
 
     /// A run of a pipeline over a recording began.
-    "pipeline.processing_started" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_started" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "a run over a recording began";
     pub struct ProcessingStarted {
         pub pipeline_id: PipelineId,
@@ -51,7 +52,8 @@ events! {
     }
 
     /// A run is done and its output stored.
-    "pipeline.processing_completed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_completed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "every chunk was processed and the output is stored";
     pub struct ProcessingCompleted {
         pub pipeline_id: PipelineId,
@@ -62,7 +64,8 @@ events! {
     }
 
     /// A run ended with an error.
-    "pipeline.processing_failed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_failed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "an error ended the run; what was done is kept";
     pub struct ProcessingFailed {
         pub pipeline_id: PipelineId,
@@ -75,7 +78,8 @@ events! {
     }
 
     /// A run stands still and can go on.
-    "pipeline.processing_paused" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_paused" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "PauseProcessing, or a shutdown in mid-run";
     pub struct ProcessingPaused {
         pub pipeline_id: PipelineId,
@@ -86,7 +90,8 @@ events! {
     }
 
     /// A paused run goes on.
-    "pipeline.processing_resumed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_resumed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "ResumeProcessing, or a restart that found a paused run";
     pub struct ProcessingResumed {
         pub pipeline_id: PipelineId,
@@ -96,7 +101,8 @@ events! {
     }
 
     /// A run was given up on request.
-    "pipeline.processing_cancelled" v1 of "processing" processing_id, key(processing_id), by "signal", flags(sourced),
+    "pipeline.processing_cancelled" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(sourced),
     when "CancelProcessing";
     pub struct ProcessingCancelled {
         pub pipeline_id: PipelineId,
@@ -107,7 +113,8 @@ events! {
     }
 
     /// A stage saw its first chunk of a run.
-    "pipeline.stage_started" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.stage_started" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "a stage saw its first chunk of the run";
     pub struct StageStarted {
         pub pipeline_id: PipelineId,
@@ -119,7 +126,8 @@ events! {
     }
 
     /// A stage saw its last chunk of a run.
-    "pipeline.stage_completed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.stage_completed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "a stage saw its last chunk";
     pub struct StageCompleted {
         pub pipeline_id: PipelineId,
@@ -132,7 +140,8 @@ events! {
     }
 
     /// A stage gave up.
-    "pipeline.stage_failed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.stage_failed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "a stage gave up";
     pub struct StageFailed {
         pub pipeline_id: PipelineId,
@@ -145,7 +154,8 @@ events! {
     }
 
     /// A chunk went through all stages.
-    "pipeline.chunk_processed" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.chunk_processed" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "a chunk left the last stage";
     pub struct ChunkProcessed {
         pub pipeline_id: PipelineId,
@@ -159,7 +169,8 @@ events! {
     }
 
     /// How far a run is.
-    "pipeline.metrics_updated" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.metrics_updated" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "at most once a second in a run";
     pub struct MetricsUpdated {
         pub pipeline_id: PipelineId,
@@ -169,7 +180,8 @@ events! {
     }
 
     /// A run reached a limit.
-    "pipeline.resource_exhausted" v1 of "processing" processing_id, key(processing_id), by "signal", flags(),
+    "pipeline.resource_exhausted" v1 of "processing" processing_id, key(processing_id),
+    by "signal", flags(),
     when "a limit (memory, disk, queue, time) was reached";
     pub struct ResourceExhausted {
         pub pipeline_id: PipelineId,

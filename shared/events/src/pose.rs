@@ -33,7 +33,8 @@ choices! {
 
 events! {
     /// The persons in a zone were estimated once.
-    "pose.pose_estimated" v2 from [crate::upgrade::pose_estimated_1] of "pose_estimate" estimate_id, key(zone_id or device_id: zone_id session_id), by "pose", flags(),
+    "pose.pose_estimated" v2 from [crate::upgrade::pose_estimated_1] of "pose_estimate" estimate_id, key(zone_id or device_id: zone_id session_id),
+    by "pose", flags(),
     when "inference over a processed signal completed";
     pub struct PoseEstimated {
         pub estimate_id: EstimateId,
@@ -95,7 +96,8 @@ events! {
     }
 
     /// Something moves. `velocity_estimate` is in m/s, `direction` in radians in the zone's frame.
-    "pose.motion_detected" v1 of "motion" event_id, key(zone_id or device_id: zone_id device_id), by "signal and pose", flags(),
+    "pose.motion_detected" v1 of "motion" event_id, key(zone_id or device_id: zone_id device_id),
+    by "signal and pose", flags(),
     when "the motion statistic rose above its threshold (once per onset, then at most every refresh interval)";
     pub struct MotionDetected {
         pub event_id: EventId,
@@ -112,7 +114,8 @@ events! {
     }
 
     /// Somebody fell.
-    "pose.fall_detected" v1 of "fall" event_id, key(zone_id or device_id: zone_id session_id), by "pose", flags(),
+    "pose.fall_detected" v1 of "fall" event_id, key(zone_id or device_id: zone_id session_id),
+    by "pose", flags(),
     when "the fall detector fired: critical";
     pub struct FallDetected {
         pub event_id: EventId,

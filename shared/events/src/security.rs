@@ -16,7 +16,8 @@ choices! {
 
 events! {
     /// Somebody, or something, tried what it may not.
-    "security.violation_detected" v1 of "principal" principal, key(sha256 of principal), by "any service", flags(),
+    "security.violation_detected" v1 of "principal" principal, key(sha256 of principal),
+    by "any service", flags(),
     when "a call without the right, a bad token, a reused refresh token, a frame with a bad signature, a rate limit passed; throttled per principal and kind";
     pub struct ViolationDetected {
         pub principal: String,

@@ -18,7 +18,8 @@ choices! {
 
 events! {
     /// A CSI frame was decoded. The samples travel on the data plane; this announces them.
-    "signal.csi_frame_received" v1 of "csi_frame" frame_id, key(device_id), by "hardware-gateway", flags(),
+    "signal.csi_frame_received" v1 of "csi_frame" frame_id, key(device_id),
+    by "hardware-gateway", flags(),
     when "a CSI frame was decoded; the raw samples travel on csi.frames, this is their announcement";
     pub struct CsiFrameReceived {
         pub frame_id: FrameId,
@@ -46,7 +47,8 @@ events! {
     }
 
     /// A window of frames was turned into features.
-    "signal.signal_processed" v1 of "signal" signal_id, key(zone_id or device_id: device_id), by "signal", flags(),
+    "signal.signal_processed" v1 of "signal" signal_id, key(zone_id or device_id: device_id),
+    by "signal", flags(),
     when "a window of frames was turned into features";
     pub struct SignalProcessed {
         pub signal_id: SignalId,
@@ -65,7 +67,8 @@ events! {
     }
 
     /// A frame or window could not be processed.
-    "signal.signal_processing_failed" v1 of "csi_frame" frame_id, key(device_id), by "signal", flags(),
+    "signal.signal_processing_failed" v1 of "csi_frame" frame_id, key(device_id),
+    by "signal", flags(),
     when "a frame or window could not be processed";
     pub struct SignalProcessingFailed {
         pub frame_id: FrameId,

@@ -18,7 +18,8 @@ choices! {
 
 events! {
     /// A client was given a session.
-    "streaming.session_created" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_created" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "CreateSession was accepted; state initializing";
     pub struct SessionCreated {
         pub session_id: SessionId,
@@ -28,7 +29,8 @@ events! {
     }
 
     /// A client connected in its session.
-    "streaming.session_started" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_started" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "the client's connection (gRPC stream or WebSocket) was established";
     pub struct SessionStarted {
         pub session_id: SessionId,
@@ -42,7 +44,8 @@ events! {
     }
 
     /// Streams may be opened in a session.
-    "streaming.session_activated" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_activated" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "the handshake is done and streams may be opened; state active";
     pub struct SessionActivated {
         pub session_id: SessionId,
@@ -50,7 +53,8 @@ events! {
     }
 
     /// A session was given more time.
-    "streaming.session_timeout_extended" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_timeout_extended" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "ExtendSession, or use of the session within its renewal window";
     pub struct SessionTimeoutExtended {
         pub session_id: SessionId,
@@ -60,7 +64,8 @@ events! {
     }
 
     /// A session's lifetime ended with no client connected.
-    "streaming.session_expired" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced, critical),
+    "streaming.session_expired" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced, critical),
     when "the session's lifetime ended while no client was connected";
     pub struct SessionExpired {
         pub session_id: SessionId,
@@ -68,7 +73,8 @@ events! {
     }
 
     /// An idle client was cut off.
-    "streaming.session_timed_out" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_timed_out" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "a connected client was idle past the timeout and was cut off";
     pub struct SessionTimedOut {
         pub session_id: SessionId,
@@ -78,7 +84,8 @@ events! {
     }
 
     /// A session was ended from outside.
-    "streaming.session_invalidated" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_invalidated" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "an operator evicted it, or its token was revoked";
     pub struct SessionInvalidated {
         pub session_id: SessionId,
@@ -88,7 +95,8 @@ events! {
     }
 
     /// A client closed its session in good order.
-    "streaming.session_closed" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_closed" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "closed by its client in good order; state completed";
     pub struct SessionClosed {
         pub session_id: SessionId,
@@ -96,7 +104,8 @@ events! {
     }
 
     /// The last word on a session: its statistics.
-    "streaming.session_ended" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.session_ended" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "last of all, however it ended: the statistics";
     pub struct SessionEnded {
         pub session_id: SessionId,
@@ -113,7 +122,8 @@ events! {
     }
 
     /// A client changed what it listens to.
-    "streaming.subscription_updated" v1 of "session" session_id, key(session_id), by "streaming", flags(sourced),
+    "streaming.subscription_updated" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(sourced),
     when "the client changed zones or filters";
     pub struct SubscriptionUpdated {
         pub session_id: SessionId,
@@ -125,7 +135,8 @@ events! {
     }
 
     /// A message was written to a client.
-    "streaming.message_delivered" v1 of "session" session_id, key(session_id), by "streaming", flags(),
+    "streaming.message_delivered" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(),
     when "off by default (high volume), per session: a message was written to the client";
     pub struct MessageDelivered {
         pub session_id: SessionId,
@@ -137,7 +148,8 @@ events! {
     }
 
     /// A message did not reach its client.
-    "streaming.message_delivery_failed" v1 of "session" session_id, key(session_id), by "streaming", flags(),
+    "streaming.message_delivery_failed" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(),
     when "a message was dropped or could not be written";
     pub struct MessageDeliveryFailed {
         pub session_id: SessionId,
@@ -178,7 +190,8 @@ events! {
     }
 
     /// A stream ended with an error.
-    "streaming.stream_failed" v1 of "stream" stream_id, key(session_id), by "streaming", flags(critical, error),
+    "streaming.stream_failed" v1 of "stream" stream_id, key(session_id),
+    by "streaming", flags(critical, error),
     when "an error ended it";
     pub struct StreamFailed {
         pub session_id: SessionId,
@@ -197,7 +210,8 @@ events! {
     }
 
     /// A stream's configuration changed.
-    "streaming.stream_config_updated" v1 of "stream" stream_id, key(session_id), by "streaming", flags(),
+    "streaming.stream_config_updated" v1 of "stream" stream_id, key(session_id),
+    by "streaming", flags(),
     when "its configuration changed";
     pub struct StreamConfigUpdated {
         pub session_id: SessionId,
@@ -206,7 +220,8 @@ events! {
     }
 
     /// A skeleton frame, the most urgent part of an update, was built.
-    "streaming.skeleton_generated" v1 of "stream" stream_id, key(session_id), by "streaming", flags(),
+    "streaming.skeleton_generated" v1 of "stream" stream_id, key(session_id),
+    by "streaming", flags(),
     when "sampled (default one in 100): a skeleton frame, the first and most urgent part of an update, was built";
     pub struct SkeletonGenerated {
         pub session_id: SessionId,
@@ -216,7 +231,8 @@ events! {
     }
 
     /// The patches that fill a skeleton in were built.
-    "streaming.patch_frames_generated" v1 of "stream" stream_id, key(session_id), by "streaming", flags(),
+    "streaming.patch_frames_generated" v1 of "stream" stream_id, key(session_id),
+    by "streaming", flags(),
     when "sampled likewise: the patches that fill the skeleton in, by priority";
     pub struct PatchFramesGenerated {
         pub session_id: SessionId,
@@ -237,7 +253,8 @@ events! {
     }
 
     /// A session sends more, or less, of what is not urgent.
-    "streaming.priority_threshold_adjusted" v1 of "session" session_id, key(session_id), by "streaming", flags(),
+    "streaming.priority_threshold_adjusted" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(),
     when "the client was too slow, or had room again";
     pub struct PriorityThresholdAdjusted {
         pub session_id: SessionId,
@@ -248,7 +265,8 @@ events! {
     }
 
     /// How well a session is served.
-    "streaming.performance_metrics_recorded" v1 of "session" session_id, key(session_id), by "streaming", flags(),
+    "streaming.performance_metrics_recorded" v1 of "session" session_id, key(session_id),
+    by "streaming", flags(),
     when "every metrics interval of an active session (default 10 s)";
     pub struct PerformanceMetricsRecorded {
         pub session_id: SessionId,

@@ -8,7 +8,8 @@ use crate::id::WorkflowId;
 
 events! {
     /// A long-running operation began.
-    "workflow.started" v1 of "workflow" workflow_id, key(workflow_id), by "the service that runs it", flags(sourced),
+    "workflow.started" v1 of "workflow" workflow_id, key(workflow_id),
+    by "the service that runs it", flags(sourced),
     when "a long-running operation began: calibration, recording, model roll-out, backfill";
     pub struct WorkflowStarted {
         pub workflow_id: WorkflowId,
@@ -19,7 +20,8 @@ events! {
     }
 
     /// A long-running operation entered another step.
-    "workflow.state_changed" v1 of "workflow" workflow_id, key(workflow_id), by "the service that runs it", flags(sourced),
+    "workflow.state_changed" v1 of "workflow" workflow_id, key(workflow_id),
+    by "the service that runs it", flags(sourced),
     when "it entered another step";
     pub struct WorkflowStateChanged {
         pub workflow_id: WorkflowId,
@@ -30,7 +32,8 @@ events! {
     }
 
     /// A long-running operation ended well.
-    "workflow.completed" v1 of "workflow" workflow_id, key(workflow_id), by "the service that runs it", flags(sourced),
+    "workflow.completed" v1 of "workflow" workflow_id, key(workflow_id),
+    by "the service that runs it", flags(sourced),
     when "it ended well";
     pub struct WorkflowCompleted {
         pub workflow_id: WorkflowId,
@@ -40,7 +43,8 @@ events! {
     }
 
     /// A long-running operation ended badly.
-    "workflow.failed" v1 of "workflow" workflow_id, key(workflow_id), by "the service that runs it", flags(sourced),
+    "workflow.failed" v1 of "workflow" workflow_id, key(workflow_id),
+    by "the service that runs it", flags(sourced),
     when "it ended badly, or was cancelled";
     pub struct WorkflowFailed {
         pub workflow_id: WorkflowId,
