@@ -103,6 +103,8 @@ impl Reason {
 pub struct Counts {
     /// Frames of the link that carry a channel.
     pub seen: usize,
+    /// Frames of the link that came late or repeated a sequence number.
+    pub left_out: usize,
     /// Frames of the link that were zero.
     pub no_energy: usize,
     /// Frames of the link that repeated the one before to the last bit.
@@ -129,6 +131,12 @@ const DISORDERLY: f64 = 0.1;
 const LARGE: f64 = 0.1;
 
 impl Counts {
+    /// All frames of the link that came, usable or not.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.seen + self.no_energy + self.left_out
+    }
+
     /// Share of the device's frames that were lost, 0 where it does not count.
     #[must_use]
     pub fn missing_share(&self) -> f64 {

@@ -159,13 +159,17 @@ impl Device {
                 let slot = self.slot.map_or(slot, |current| current.max(slot));
                 self.advance(settings, slot, bench, closed);
                 let tally = self.tallies.at(slot, stream_sequence, false);
+                let link = self.links.iter_mut().find(|link| link.fits(frame));
                 if place == Place::Late {
                     if let Some(tally) = tally {
                         tally.disorder += 1;
                     }
+                    if let Some(link) = link {
+                        link.late(slot);
+                    }
                     return Fate::Late;
                 }
-                if let Some(link) = self.links.iter_mut().find(|link| link.fits(frame)) {
+                if let Some(link) = link {
                     link.repeat(frame, slot);
                 }
                 return Fate::Repeated;

@@ -105,6 +105,8 @@ struct Tally {
     seen: usize,
     no_energy: usize,
     identical: usize,
+    /// Late or repeated: left out.
+    left_out: usize,
 }
 
 /// State of one link.
@@ -234,13 +236,19 @@ impl Link {
         })
     }
 
+    /// Counts a frame that came late.
+    pub fn late(&mut self, slot: i64) {
+        self.count(slot, |tally| tally.left_out += 1);
+    }
+
     /// Counts a frame whose sequence number was seen already. A frame sent twice is the same to the last bit.
     pub fn repeat(&mut self, frame: &Frame, slot: i64) {
-        match self.blocks.normalise(&frame.samples, &mut self.row) {
-            Ok(_) if self.rows.repeats(&self.row) => self.count(slot, |tally| tally.identical += 1),
-            Err(GainError::NoEnergy { .. }) => self.count(slot, |tally| tally.no_energy += 1),
-            _ => {}
-        }
+        let identical = self.blocks.normalise(&frame.samples, &mut self.row).is_ok()
+            && self.rows.repeats(&self.row);
+        self.count(slot, |tally| {
+            tally.left_out += 1;
+            tally.identical += usize::from(identical);
+        });
     }
 
     fn mark(&self, frame: &Frame, gain: Gain, identical: bool, announced: Option<Uuid>) -> Mark {
@@ -319,6 +327,7 @@ impl Link {
             counts.seen += tally.seen;
             counts.no_energy += tally.no_energy;
             counts.identical += tally.identical;
+            counts.left_out += tally.left_out;
         }
         counts.period_us = nominal_period_us(sample_us, &mut bench.intervals);
         bench.intervals.clear();

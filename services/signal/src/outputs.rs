@@ -353,7 +353,7 @@ impl Outputs {
         let counts = &window.evaluation.counts;
         let message = format!(
             "window from {start} to {end} with {} frames: {}",
-            counts.seen,
+            counts.received(),
             reason.sentence()
         );
         let failure = Failure {
@@ -497,7 +497,10 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
             "motion_threshold".to_owned(),
             json!(evaluation.verdict.threshold),
         ),
-        ("frames_seen".to_owned(), json!(evaluation.counts.seen)),
+        (
+            "frames_seen".to_owned(),
+            json!(evaluation.counts.received()),
+        ),
         ("layout".to_owned(), json!(window.key.layout)),
     ]);
     if let Some(reason) = evaluation.verdict.reason {
@@ -531,9 +534,9 @@ fn wire(window: &Closed, origin: &Origin, signal_id: Uuid, last_of_run: bool) ->
         zone: origin.zone.clone(),
         window_start_us: window.start_us,
         window_end_us: window.end_us,
-        frames_seen: count(counts.seen),
+        frames_seen: count(counts.received()),
         frames_missed: counts.missed.map(count),
-        frame_rate_hz: (counts.seen as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
+        frame_rate_hz: (counts.received() as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
         motion_score: verdict.statistic.map(narrow),
         motion_threshold: narrow(verdict.threshold),
         state: match verdict.state {

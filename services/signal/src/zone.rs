@@ -20,7 +20,7 @@ pub struct Evidence {
     pub statistic: Option<f64>,
     /// The threshold that it was held against.
     pub threshold: f64,
-    /// Frames of the link in the window.
+    /// Frames of the link in the window, usable or not.
     pub frames_seen: usize,
     /// Frames of the device that were lost in the window.
     pub frames_missed: Option<usize>,
@@ -229,9 +229,9 @@ fn evidence_of(window: &Closed) -> Evidence {
         state: evaluation.verdict.state,
         statistic: evaluation.verdict.statistic,
         threshold: evaluation.verdict.threshold,
-        frames_seen: evaluation.counts.seen,
+        frames_seen: evaluation.counts.received(),
         frames_missed: evaluation.counts.missed,
-        frame_rate_hz: evaluation.counts.seen as f64 * 1e6
+        frame_rate_hz: evaluation.counts.received() as f64 * 1e6
             / evaluation.counts.window_us.max(1) as f64,
         quality: evaluation.quality,
         start_us: window.start_us,
