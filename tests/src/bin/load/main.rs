@@ -23,7 +23,7 @@ mod windows;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 
 use profile::{Load, Profile};
@@ -53,6 +53,9 @@ struct Args {
     /// Devices in one zone.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
     devices_per_zone: u8,
+    /// Set a key of the configuration, e.g. `nats.storage_scale=0.5` where the disk is small; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Write the results as JSON as well; `-` for standard output instead of the tables.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -83,15 +86,21 @@ fn start(args: &Args) -> anyhow::Result<()> {
             .checked()
         })
         .collect::<anyhow::Result<_>>()?;
-    let binaries = match &args.fresnel {
-        Some(fresnel) => system::Binaries::beside(fresnel)?,
-        None => system::Binaries::beside(&std::env::current_exe()?.with_file_name("fresnel"))?,
+    let fresnel = match &args.fresnel {
+        Some(fresnel) => fresnel.clone(),
+        None => std::env::current_exe()?.with_file_name("fresnel"),
     };
+    let setup = system::Setup::new(&fresnel, args.separate, args.set.clone())?;
     let quiet = args
         .json
         .as_deref()
         .is_some_and(|path| path.as_os_str() == "-");
-    // Two threads: the measuring must not take what is measured.
+    // The HTTP client is built for TLS, and wants to know whose.
+    let provider = rustls::crypto::ring::default_provider();
+    if provider.install_default().is_err() {
+        bail!("another TLS provider is installed");
+    }
+    // One thread besides this one: the measuring must not take what is measured.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -99,7 +108,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
     let mut results = Vec::new();
     for load in loads {
         eprintln!("{load}");
-        let result = runtime.block_on(run::run(&binaries, args.separate, load))?;
+        let result = runtime.block_on(run::run(&setup, load))?;
         if !quiet {
             println!("{}", report::table(&result));
         }

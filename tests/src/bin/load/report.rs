@@ -68,7 +68,12 @@ fn frames(outcome: &Outcome) -> Table {
     );
     row("dropped at the socket", share(frames.dropped_at_socket));
     row("stored on data.csi.>", frames.stored.to_string());
-    row("missing there", share(frames.missing));
+    row(
+        "missing there",
+        frames
+            .missing
+            .map_or("unknown: the stream is too small".into(), share),
+    );
     row("stored twice", frames.stored_twice.to_string());
     for (event_type, count) in &outcome.events {
         row(event_type, count.to_string());

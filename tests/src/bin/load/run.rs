@@ -13,7 +13,7 @@ use simulator::{DatagramLoop, Scenario};
 use crate::measure::{self, Memory};
 use crate::profile::Load;
 use crate::sender;
-use crate::system::{Binaries, System};
+use crate::system::{Setup, System};
 use crate::windows::{self, Arrived, Latencies};
 
 /// Datagrams made beforehand for each device.
@@ -52,8 +52,8 @@ pub struct Frames {
     pub read: Option<u64>,
     pub dropped_at_socket: u64,
     pub stored: u64,
-    /// Offered, and not stored.
-    pub missing: u64,
+    /// Offered, and not stored; absent where the stream was too small to hold all.
+    pub missing: Option<u64>,
     pub stored_twice: u64,
 }
 
@@ -95,15 +95,15 @@ struct Watcher {
 }
 
 /// Starts the system, loads it, and stops it.
-pub async fn run(binaries: &Binaries, separate: bool, load: Load) -> anyhow::Result<Outcome> {
+pub async fn run(setup: &Setup, load: Load) -> anyhow::Result<Outcome> {
     let dir = tempfile::tempdir()?;
-    let first = System::start(binaries, dir.path(), separate).await?;
+    let first = System::start(setup, dir.path()).await?;
     let start_empty_s = first.started_in.as_secs_f64();
     first.stop().await?;
-    let system = System::start(binaries, dir.path(), separate).await?;
+    let system = System::start(setup, dir.path()).await?;
     let measured = measure_run(&system, load).await;
     let mut outcome = measured.with_context(|| system.logs())?;
-    outcome.separate = separate;
+    outcome.separate = setup.separate;
     outcome.start_empty_s = start_empty_s;
     outcome.start_again_s = system.started_in.as_secs_f64();
     outcome.stop_s = system.stop().await?.as_secs_f64();
@@ -112,7 +112,7 @@ pub async fn run(binaries: &Binaries, separate: bool, load: Load) -> anyhow::Res
 
 async fn measure_run(system: &System, load: Load) -> anyhow::Result<Outcome> {
     let udp: SocketAddr = system.address("hardware-gateway", "udp")?.parse()?;
-    let nats = async_nats::connect(system.address("nats", "url")?).await?;
+    let nats = async_nats::connect(system.nats_url()?).await?;
     let processes = system.processes()?;
     let watcher = Watcher {
         http: reqwest::Client::new(),
@@ -154,6 +154,8 @@ async fn measure_run(system: &System, load: Load) -> anyhow::Result<Outcome> {
         })
         .collect();
     let stored = e2e::clients::stored(&nats, "DATA", "data.csi.>").await?;
+    let data = watcher.jetstream.get_stream("DATA").await?;
+    let whole = data.cached_info().state.first_sequence <= 1;
     let kept = windows::kept(stored.iter().map(|message| &message.payload))?;
     let arrived = std::mem::take(&mut *arrived.lock().unwrap_or_else(PoisonError::into_inner));
     let latency = windows::latencies(&arrived, &kept, &offered, epoch, from_us)?;
@@ -172,7 +174,7 @@ async fn measure_run(system: &System, load: Load) -> anyhow::Result<Outcome> {
             read,
             dropped_at_socket: measure::dropped(udp)? - dropped_before,
             stored: kept.frames,
-            missing: offered.frames().saturating_sub(kept.distinct),
+            missing: whole.then(|| offered.frames().saturating_sub(kept.distinct)),
             stored_twice: kept.frames - kept.distinct,
         },
         sender: SenderQuality {

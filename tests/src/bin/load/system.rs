@@ -15,23 +15,38 @@ use serde_json::{Map, Value};
 use crate::measure;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(15);
 
-/// Where the programs lie.
-pub struct Binaries {
+/// What is started, and how.
+pub struct Setup {
     fresnel: PathBuf,
+    /// The five services as processes of their own.
+    pub separate: bool,
+    /// `key=value` pairs of the configuration.
+    set: Vec<String>,
 }
 
-impl Binaries {
-    pub fn beside(fresnel: &Path) -> anyhow::Result<Self> {
+impl Setup {
+    /// The services' binaries lie beside that of `fresnel`.
+    pub fn new(fresnel: &Path, separate: bool, set: Vec<String>) -> anyhow::Result<Self> {
         if !fresnel.is_file() {
             bail!(
                 "{} is not built: `cargo build --release --bins`",
                 fresnel.display()
             );
         }
+        let fresnel = fresnel.canonicalize()?;
         Ok(Self {
-            fresnel: fresnel.canonicalize()?,
+            fresnel,
+            separate,
+            set,
         })
+    }
+
+    fn configure(&self, command: &mut Command) {
+        for set in &self.set {
+            command.args(["--set", set]);
+        }
     }
 
     fn service(&self, name: &str) -> anyhow::Result<PathBuf> {
@@ -66,15 +81,16 @@ pub struct System {
 
 impl System {
     /// Starts it on `dir` and waits until it is ready.
-    pub async fn start(binaries: &Binaries, dir: &Path, separate: bool) -> anyhow::Result<Self> {
+    pub async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
         let spawned = Instant::now();
-        let mut system = if separate {
-            Self::spawn_services(binaries, dir).await?
+        let mut system = if setup.separate {
+            Self::spawn_services(setup, dir).await?
         } else {
             let data = dir.join("data");
             let args = ["up", "--ephemeral", "--data-dir"];
-            let mut command = Command::new(&binaries.fresnel);
+            let mut command = Command::new(&setup.fresnel);
             command.args(args).arg(&data);
+            setup.configure(&mut command);
             let up = Running::spawn("fresnel up", command, dir)?;
             Self {
                 running: vec![up],
@@ -90,13 +106,13 @@ impl System {
         Ok(system)
     }
 
-    async fn spawn_services(binaries: &Binaries, dir: &Path) -> anyhow::Result<Self> {
+    async fn spawn_services(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
         let server = bus::server::find(None).context("no nats-server")?;
         let nats = Server::start(ServerConfig::new(server, dir.join("nats"))).await?;
         let url = nats.url();
         let mut running = Vec::new();
         for name in SERVICES {
-            let mut command = Command::new(binaries.service(name)?);
+            let mut command = Command::new(setup.service(name)?);
             command.args(["--nats", &url]);
             command.args([
                 "--grpc-listen",
@@ -113,10 +129,11 @@ impl System {
                 }
                 _ => {}
             }
+            setup.configure(&mut command);
             running.push(Running::spawn(name, command, dir)?);
         }
         let mut ports = Map::new();
-        ports.insert("nats".into(), serde_json::json!({ "url": url }));
+        ports.insert("nats".into(), Value::String(url));
         Ok(Self {
             running,
             nats: Some(nats),
@@ -131,10 +148,19 @@ impl System {
             .ports
             .get(service)
             .and_then(|service| service.get(kind));
-        let address = address.and_then(Value::as_str);
-        let known = || Value::Object(self.ports.clone());
+        self.text(address, &format!("{service} {kind}"))
+    }
+
+    /// URL of the nats-server.
+    pub fn nats_url(&self) -> anyhow::Result<String> {
+        self.text(self.ports.get("nats"), "nats")
+    }
+
+    fn text(&self, address: Option<&Value>, what: &str) -> anyhow::Result<String> {
+        let known = || format!("no {what} in {}", Value::Object(self.ports.clone()));
         Ok(address
-            .with_context(|| format!("no {service} {kind} in {}", known()))?
+            .and_then(Value::as_str)
+            .with_context(known)?
             .to_owned())
     }
 
@@ -262,7 +288,17 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// Only where a run failed: asked first, so that `fresnel up` takes its nats-server along.
     fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Ok(pid) = i32::try_from(self.child.id())
+            && kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok()
+        {
+            let limit = Instant::now() + PATIENCE_AT_THE_END;
+            while Instant::now() < limit && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
