@@ -101,7 +101,8 @@ impl Sandbox {
             "--admin-listen".into(),
             "127.0.0.1:0".into(),
         ]);
-        let mut sets = Vec::new();
+        // Many systems at once must fit on a disk.
+        let mut sets = vec!["nats.storage_scale=0.02".to_owned()];
         match service {
             "hardware-gateway" => {
                 sets.push(format!("hardware_gateway.udp.listen={}", address("udp")))

@@ -200,12 +200,12 @@ pub static STORES: &[StoreSpec] = &[
     StoreSpec {
         name: "recordings",
         description: "recordings of raw frames",
-        max_bytes: 8192 * MIB,
+        max_bytes: 2048 * MIB,
     },
     StoreSpec {
         name: "models",
         description: "model packages",
-        max_bytes: 2048 * MIB,
+        max_bytes: 512 * MIB,
     },
 ];
 
