@@ -221,7 +221,8 @@ pub fn positions(samples: usize, first_word_invalid: bool) -> Option<Arc<Layout>
 /// C5 and C6 chips deliver -32 to 31, the others 0 to 31 and -32 to -1. The former write exact zeros at DC (position 32) and
 /// in the guard band (positions 0 to 3 and 61 to 63), where a buffer in FFT order holds subcarriers 1 to 3 and -3 to -1; and
 /// they write measurements around position 32, where the other has its guard band. Only a buffer that shows both is taken
-/// as ascending: `Some` with the fields that its zeros leave room for. `true_zero(position)` says whether the sample is 0+0i.
+/// as ascending: `Some` with the fields that its zeros leave room for. `is_zero(position)` says whether the
+/// sample is 0+0i.
 pub fn ascending_by_zeros(is_zero: impl Fn(usize) -> bool) -> Option<Fields> {
     let outside = [0, 1, 2, 3, 32, 61, 62, 63];
     let middle = [28, 29, 30, 31, 33, 34, 35, 36];
