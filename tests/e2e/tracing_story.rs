@@ -34,8 +34,6 @@ async fn one_trace_from_the_datagram_to_the_webhook() -> anyhow::Result<()> {
             "8",
             "--rate",
             "100",
-            "--first-node",
-            "1",
             "--udp",
             &udp,
         ])

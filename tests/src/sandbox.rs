@@ -102,7 +102,7 @@ impl Sandbox {
             "127.0.0.1:0".into(),
         ]);
         // Many systems at once must fit on a disk.
-        let mut sets = vec!["nats.storage_scale=0.02".to_owned()];
+        let mut sets = vec!["nats.storage_scale=0.25".to_owned()];
         match service {
             "hardware-gateway" => {
                 sets.push(format!("hardware_gateway.udp.listen={}", address("udp")))

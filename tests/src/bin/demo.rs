@@ -135,14 +135,22 @@ type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 /// Counts the events as a third party sees them: by their bare types.
 async fn count(nats: &async_nats::Client) -> anyhow::Result<Counts> {
     let counts = Counts::default();
-    let mut all = nats.subscribe("*.*").await?;
+    let mut kinds = Vec::new();
+    for context in [
+        "hardware",
+        "signal",
+        "pose",
+        "model",
+        "alerting",
+        "streaming",
+    ] {
+        kinds.push(nats.subscribe(format!("{context}.*")).await?);
+    }
+    let mut all = futures::stream::select_all(kinds);
     nats.flush().await?;
     let counting = Arc::clone(&counts);
     tokio::spawn(async move {
         while let Some(message) = all.next().await {
-            if message.headers.is_none() {
-                continue;
-            }
             let mut counts = counting.lock().unwrap_or_else(PoisonError::into_inner);
             *counts.entry(message.subject.to_string()).or_default() += 1;
         }
