@@ -66,7 +66,7 @@ pub const SERVICES: [Service; 5] = [GATEWAY, SIGNAL, POSE, STREAMING, ALERTING];
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Address {
     /// Where the service listens [default: its FRESNEL_..._ADDRESS, else its port on this machine].
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", global = true)]
     pub address: Option<String>,
 }
 

@@ -52,7 +52,10 @@ async fn run(simulated: bool) -> anyhow::Result<()> {
             .with_context(|| format!("no {service} {kind} in {ports}"))?
             .to_owned())
     };
-    let nats = async_nats::connect(at("nats", "url")?).await?;
+    let nats = {
+        let url = ports.get("nats").and_then(Value::as_str).context("no nats in the ports file")?;
+        async_nats::connect(url).await?
+    };
     let counts = count(&nats).await?;
     println!(
         "`fresnel up` runs. What follows is `fresnel watch`, while the recording is played {SPEED} times as fast:\n"
