@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use csi::Frame;
 use csi::read::{Format, Options, Reader};
 use csi::wire::Published;
-use csi::Frame;
 use events::DataSource;
 use signal::{Input, Output, Pipeline, Settings, What};
 use uuid::Uuid;
@@ -60,19 +60,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     settings.validate().map_err(anyhow::Error::msg)?;
     let name = args.file.display().to_string();
-    let options = Options { rate_hz: args.rate, node: args.node, ..Options::default() };
+    let options = Options {
+        rate_hz: args.rate,
+        node: args.node,
+        ..Options::default()
+    };
     let reader = Reader::new(read_file(&args.file)?, &name, args.format, options)?;
     if !reader.has_time() {
         bail!("{name} has no time stamps: say how many frames came each second with --rate");
     }
     let mut places = Places::new(name);
-    let mut lines = Lines::new(BufWriter::new(io::stdout().lock()), args.json, args.features);
+    let mut lines = Lines::new(
+        BufWriter::new(io::stdout().lock()),
+        args.json,
+        args.features,
+    );
     match analyse(reader, settings, &mut places, &mut lines) {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error.into()),
         Ok(frames) => {
             places.finish();
-            Ok(if frames > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if frames > 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }
@@ -119,7 +131,12 @@ struct Feed {
 
 impl Feed {
     fn new(settings: Settings) -> Self {
-        Self { pipeline: Pipeline::new(settings, "fresnel/analyze"), begin_us: None, index: 0, held: BTreeMap::new() }
+        Self {
+            pipeline: Pipeline::new(settings, "fresnel/analyze"),
+            begin_us: None,
+            index: 0,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Seconds from the first frame.
@@ -140,7 +157,11 @@ impl Feed {
                 frame_id: Uuid::from_u64_pair(0, self.index),
                 device: device.clone(),
                 zone: "recording".to_owned(),
-                source: if frame.simulated { DataSource::Simulated } else { DataSource::Replay },
+                source: if frame.simulated {
+                    DataSource::Simulated
+                } else {
+                    DataSource::Replay
+                },
                 run_id: None,
                 announced: false,
                 sampled_one_in: 0,

@@ -122,7 +122,7 @@ fn a_recording_for_people() {
     );
     let mut reader = reader(&text);
     let mut summary = table::Summary::new(&reader, 1);
-    while let Some(frame) = reader.next() {
+    for frame in reader.by_ref() {
         summary.add(&frame.unwrap(), None, false);
     }
     let text = summary.finish(2, 0);

@@ -1,5 +1,13 @@
 //! The pipeline on simulated rooms, where the truth is exact.
 
+// A test may panic: that is how it fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use csi::wire::Published;
 use events::DataSource;
 use proto::signal::v1::LinkState;

@@ -1,5 +1,13 @@
 //! What a frame costs on its way in: decoding, and the form on the data plane.
 
+// A benchmark may panic: it runs on inputs of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use std::hint::black_box;
 
 use bytes::Bytes;

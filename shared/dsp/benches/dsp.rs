@@ -1,8 +1,16 @@
 //! CPU time of each stage and of the whole per-frame path, for 1x64, 3x30 and 4x64 samples.
 
+// A benchmark may panic: it runs on inputs of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use dsp::activity::Extractor;
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::gain::GainBlocks;
@@ -87,14 +95,9 @@ fn stages(criterion: &mut Criterion) {
         };
         let blocks = GainBlocks::new(&room.subcarriers, &room.valid, antennas);
         let mut row = Vec::new();
-        criterion.bench_function(
-            BenchmarkId::new("gain, per frame", &name)
-                .to_string()
-                .as_str(),
-            |b| {
-                b.iter(|| blocks.normalise(black_box(&room.frames[7]), &mut row));
-            },
-        );
+        criterion.bench_function(&format!("gain, per frame/{name}"), |b| {
+            b.iter(|| blocks.normalise(black_box(&room.frames[7]), &mut row));
+        });
         let mut sums = Autocorrelation::default();
         criterion.bench_function(&format!("first lag, per window of 200/{name}"), |b| {
             b.iter(|| sums.first_lag(black_box(series), |_| Part::First, 25_000.0, 1e-4, None));

@@ -1,5 +1,13 @@
 //! The stages against what NumPy gives for the same input (`data/generate.py`).
 
+// A test may panic: that is how it fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::clock::{RegularClock, nominal_period_us};
 use dsp::gain::GainBlocks;

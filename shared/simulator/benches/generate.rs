@@ -1,5 +1,13 @@
 //! What a simulated frame costs, and what the load generator pays for one made beforehand.
 
+// A benchmark may panic: it runs on inputs of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simulator::{DatagramLoop, Scenario, Simulation};
 

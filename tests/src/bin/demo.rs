@@ -53,7 +53,10 @@ async fn run(simulated: bool) -> anyhow::Result<()> {
             .to_owned())
     };
     let nats = {
-        let url = ports.get("nats").and_then(Value::as_str).context("no nats in the ports file")?;
+        let url = ports
+            .get("nats")
+            .and_then(Value::as_str)
+            .context("no nats in the ports file")?;
         async_nats::connect(url).await?
     };
     let counts = count(&nats).await?;
