@@ -1,0 +1,95 @@
+//! A window as it travels on the data plane.
+
+use events::DataSource;
+use proto::csi::v1::DataSource as WireSource;
+use proto::signal::v1::{LinkState as WireState, SignalWindow};
+use uuid::Uuid;
+
+use super::{Origin, narrow};
+use crate::detector::{LinkState, Reason};
+use crate::device::Closed;
+use crate::link::{Evaluation, Link};
+
+/// The id of a window: of its newest frame, its link and its end. The same frames give the same id.
+pub(super) fn signal_id(window: &Closed, origin: &Origin) -> Uuid {
+    let key = &window.key;
+    let name = format!(
+        "window {} {} {:?} {} {} {} {} {}",
+        origin.zone,
+        origin.device,
+        key.transmitter,
+        key.layout,
+        key.subcarriers,
+        key.antennas,
+        key.ppdu,
+        window.end_us
+    );
+    Uuid::new_v5(&window.newest_frame, name.as_bytes())
+}
+
+fn count(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// The window as protobuf.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+pub(super) fn wire(
+    window: &Closed,
+    origin: &Origin,
+    signal_id: Uuid,
+    last_of_run: bool,
+) -> SignalWindow {
+    let Evaluation {
+        verdict,
+        counts,
+        quality,
+        features,
+        ..
+    } = &window.evaluation;
+    let copy = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
+    SignalWindow {
+        signal_id: copy(signal_id),
+        device: origin.device.clone(),
+        zone: origin.zone.clone(),
+        window_start_us: window.start_us,
+        window_end_us: window.end_us,
+        frames_seen: count(counts.received()),
+        frames_missed: counts.missed.map(count),
+        frame_rate_hz: (counts.received() as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
+        motion_score: verdict.statistic.map(narrow),
+        motion_threshold: narrow(verdict.threshold),
+        state: match verdict.state {
+            LinkState::Unknown => WireState::Unknown,
+            LinkState::Still => WireState::Still,
+            LinkState::Motion => WireState::Motion,
+        }
+        .into(),
+        reason: verdict.reason.map_or("", Reason::code).to_owned(),
+        quality: *quality,
+        feature_schema: if features.is_empty() {
+            String::new()
+        } else {
+            Link::feature_schema().to_owned()
+        },
+        features: features.clone(),
+        source: match origin.source {
+            DataSource::Live => WireSource::Live,
+            DataSource::Replay => WireSource::Replay,
+            DataSource::Simulated => WireSource::Simulated,
+        }
+        .into(),
+        run_id: origin.run.map(copy).unwrap_or_default(),
+        ingest_time_us: window.ingest_time_us,
+        last_of_run,
+    }
+}
+
+/// The state of a window in a word.
+#[must_use]
+pub fn state_name(window: &SignalWindow) -> &'static str {
+    match window.state() {
+        WireState::Motion => LinkState::Motion.as_str(),
+        WireState::Still => LinkState::Still.as_str(),
+        WireState::Unknown | WireState::Unspecified => LinkState::Unknown.as_str(),
+    }
+}
