@@ -6,7 +6,7 @@ STAMP := $(TOOLS)/.stamp
 export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
 SOURCE ?= recording
 
-.PHONY: help tools build test lint demo bench fuzz accuracy train clean
+.PHONY: help tools build test lint demo bench train clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -38,6 +38,11 @@ bench: tools ## Criterion benches per stage, then the load run against the runni
 	cargo bench --locked -p csi -p dsp -p signal
 	cargo build --locked --release --bins
 	target/release/load --fresnel target/release/fresnel
+
+train: ## Train the activity model again from the public recordings, and measure it (docs/accuracy-activity.md)
+	test -x training/.venv/bin/python || python3 -m venv training/.venv
+	training/.venv/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt
+	training/.venv/bin/python training/train_activity.py --recordings $${FRESNEL_RECORDINGS:-../shared/data}
 
 clean: ## Remove what was built and fetched
 	cargo clean

@@ -78,7 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let gateway = Gateway {
             address: args.address.clone(),
         };
-        let recording = gateway.upload(&args.file).await?;
+        let recording = gateway.upload(&args.file, &args.format).await?;
         let request = ReplayRecordingRequest {
             recording: recording.recording,
             device: args.device.to_string(),
@@ -168,11 +168,11 @@ impl Gateway {
     }
 
     /// Uploads the recording; the same bytes are stored once, so a second attempt does no harm.
-    async fn upload(&self, file: &Path) -> anyhow::Result<UploadRecordingResponse> {
+    async fn upload(&self, file: &Path, format: &str) -> anyhow::Result<UploadRecordingResponse> {
         let mut patience = Patience::new();
         let mut client = self.client().await?;
         loop {
-            match upload_once(&mut client, file).await? {
+            match upload_once(&mut client, file, format).await? {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(status) => client = self.again(&mut patience, &status, None).await?,
             }
@@ -341,6 +341,7 @@ fn show(bar: &ProgressBar, replay: &Replay) {
 async fn upload_once(
     client: &mut RecordingServiceClient<Channel>,
     path: &Path,
+    format: &str,
 ) -> anyhow::Result<Result<UploadRecordingResponse, Status>> {
     let shown = path.display();
     let mut file = tokio::fs::File::open(path)
@@ -375,6 +376,7 @@ async fn upload_once(
                 let request = UploadRecordingRequest {
                     name: name.take().unwrap_or_default(),
                     data,
+                    format: format.to_owned(),
                 };
                 if chunks.send(request).await.is_err() {
                     break; // The call has ended, and says why.

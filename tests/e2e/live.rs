@@ -169,3 +169,29 @@ async fn simulated_datagrams_say_so_on_every_event() -> anyhow::Result<()> {
     tokio::time::timeout(Duration::from_secs(30), status.wait()).await??;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_creates_once_and_another_is_refused() -> anyhow::Result<()> {
+    use proto::gateway::v1::{CreateDeviceRequest, Device};
+
+    let sandbox = Sandbox::of(&["hardware-gateway"], &[], &[]).await?;
+    let gateway = channel(&sandbox.address("hardware-gateway", "grpc")?).await?;
+    let mut devices = DeviceServiceClient::new(gateway);
+    let request = |request_id: &str| CreateDeviceRequest {
+        device: Some(Device {
+            name: "lamp".into(),
+            zone: "hall".into(),
+            ..Device::default()
+        }),
+        request_id: request_id.into(),
+        validate_only: false,
+    };
+    let first = devices.create_device(request("a")).await?.into_inner();
+    let again = devices.create_device(request("a")).await?.into_inner();
+    assert_eq!(first, again);
+    let other = devices.create_device(request("b")).await.unwrap_err();
+    assert_eq!(other.code(), tonic::Code::AlreadyExists);
+    let none = devices.create_device(request("")).await.unwrap_err();
+    assert_eq!(none.code(), tonic::Code::AlreadyExists);
+    Ok(())
+}

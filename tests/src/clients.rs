@@ -91,6 +91,7 @@ pub async fn replay(
         parts.push(gateway::UploadRecordingRequest {
             name: name.clone(),
             data,
+            ..gateway::UploadRecordingRequest::default()
         });
     }
     let mut client = RecordingServiceClient::new(channel.clone());

@@ -102,7 +102,11 @@ impl Sandbox {
             "127.0.0.1:0".into(),
         ]);
         // Many systems at once must fit on a disk.
-        let mut sets = vec!["nats.storage_scale=0.25".to_owned()];
+        let mut sets = vec![
+            "nats.storage_scale=0.25".to_owned(),
+            "nats.connect_timeout_s=60.0".to_owned(),
+            "nats.publish_timeout_s=60.0".to_owned(),
+        ];
         match service {
             "hardware-gateway" => {
                 sets.push(format!("hardware_gateway.udp.listen={}", address("udp")))

@@ -15,6 +15,8 @@ pub const ZONE: &str = "zone";
 pub const HARDWARE_ID: &str = "hardware_id";
 /// Metadata key: family of the sender.
 pub const DEVICE_TYPE: &str = "device_type";
+/// Metadata key: the `request_id` that registered the device, where one was given.
+pub const REQUEST_ID: &str = "request_id";
 /// Metadata key: `created`, `updated` or `deleted`.
 pub const CHANGE: &str = "change";
 
@@ -43,6 +45,8 @@ pub struct Device {
     pub hardware_id: String,
     /// Family of the sender.
     pub device_type: String,
+    /// The `request_id` that registered it; empty where none was given.
+    pub request_id: String,
     /// Number of its last event; the resource's etag.
     pub version: u64,
     /// First registration.
@@ -91,6 +95,7 @@ impl EventSourced for Device {
                     (&mut self.zone, ZONE),
                     (&mut self.hardware_id, HARDWARE_ID),
                     (&mut self.device_type, DEVICE_TYPE),
+                    (&mut self.request_id, REQUEST_ID),
                 ] {
                     if let Some(value) = text(event, key) {
                         *field = value;

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use csi::read::Format;
 use events::{Name, Timestamp};
 use futures::{Stream, StreamExt};
 use proto::gateway::v1 as pb;
@@ -73,21 +74,10 @@ impl DeviceService for DeviceApi {
             // A device that only recordings feed needs no hardware.
             settings.hardware_id = format!("recording:{name}");
         }
-        let repeated = !request_id.is_empty()
-            && self
-                .devices
-                .registry()
-                .get(&name)
-                .is_some_and(|entry| same(&entry.device, &settings));
-        let entry = if repeated {
-            self.devices
-                .registry()
-                .get(&name)
-                .cloned()
-                .unwrap_or_default()
-        } else {
-            self.devices.create(&name, settings, validate_only).await?
-        };
+        let entry = self
+            .devices
+            .create(&name, settings, &request_id, validate_only)
+            .await?;
         Ok(Response::new(pb::CreateDeviceResponse {
             device: Some(render(&name, &entry)),
         }))
@@ -292,10 +282,13 @@ impl RecordingService for RecordingApi {
         request: Request<Streaming<pb::UploadRecordingRequest>>,
     ) -> Reply<pb::UploadRecordingResponse> {
         let mut parts = request.into_inner();
-        let (mut name, mut data) = (String::new(), BytesMut::new());
+        let (mut name, mut format, mut data) = (String::new(), String::new(), BytesMut::new());
         while let Some(part) = parts.message().await? {
             if name.is_empty() {
                 name = part.name;
+            }
+            if format.is_empty() {
+                format = part.format;
             }
             if (data.len() + part.data.len()) as u64 > self.max_recording_bytes {
                 let limit = self.max_recording_bytes;
@@ -310,7 +303,10 @@ impl RecordingService for RecordingApi {
             return Err(invalid_argument("data", "the recording is empty"));
         }
         let size_bytes = data.len() as u64;
-        let (recording, format) = self.replays.store(&name, data.freeze()).await?;
+        let (recording, format) = self
+            .replays
+            .store(&name, parse_format(&format)?, data.freeze())
+            .await?;
         Ok(Response::new(pb::UploadRecordingResponse {
             recording,
             size_bytes,
@@ -323,13 +319,7 @@ impl RecordingService for RecordingApi {
         request: Request<pb::ReplayRecordingRequest>,
     ) -> Reply<pb::ReplayRecordingResponse> {
         let request = request.into_inner();
-        let format = match &*request.format {
-            "" => "auto",
-            text => text,
-        };
-        let format = format
-            .parse()
-            .map_err(|error| invalid_argument("format", format!("{error}")))?;
+        let format = parse_format(&request.format)?;
         if !(request.speed.is_finite() && request.speed >= 0.0) {
             return Err(invalid_argument(
                 "speed",
@@ -453,6 +443,13 @@ fn parse_name(field: &'static str, text: &str) -> Result<Name, Status> {
     Name::new(text).map_err(|source| Error::Name { field, source }.into())
 }
 
+/// A format by its name; empty means `auto`.
+fn parse_format(text: &str) -> Result<Format, Status> {
+    let text = if text.is_empty() { "auto" } else { text };
+    text.parse()
+        .map_err(|error| invalid_argument("format", format!("{error}")))
+}
+
 fn parse_id(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::parse_str(text)
         .map_err(|error| invalid_argument(field, format!("{text:?} is no UUID: {error}")))
@@ -492,10 +489,6 @@ fn settings(device: &pb::Device) -> Settings {
         hardware_id: device.hardware_id.clone(),
         device_type: device.device_type.clone(),
     }
-}
-
-fn same(device: &crate::device::Device, settings: &Settings) -> bool {
-    device.zone == settings.zone && device.hardware_id == settings.hardware_id
 }
 
 fn fields(settings: &mut Settings) -> [(&'static str, &mut String); 3] {

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::device::{CHANGE, DEVICE_TYPE, Device, HARDWARE_ID, State, ZONE};
+use crate::device::{CHANGE, DEVICE_TYPE, Device, HARDWARE_ID, REQUEST_ID, State, ZONE};
 use crate::error::Error;
 use crate::faults::Report;
 use crate::registry::{Entry, Registry};
@@ -84,30 +84,41 @@ impl Devices {
         &self,
         name: &Name,
         settings: Settings,
+        request_id: &str,
         validate_only: bool,
     ) -> Result<Entry, Error> {
         check(&settings)?;
-        self.free(&settings.hardware_id, None)?;
-        if self.registry().get(name).is_some() {
-            return Err(Error::Taken {
-                what: "device",
-                name: name.to_string(),
-                by: String::new(),
-            });
+        let taken = || Error::Taken {
+            what: "device",
+            name: name.to_string(),
+            by: String::new(),
+        };
+        if let Some(entry) = self.registry().get(name) {
+            // AIP-155: the same request again gets the same answer.
+            let repeated = !request_id.is_empty() && entry.device.request_id == request_id;
+            return if repeated {
+                Ok(entry.clone())
+            } else {
+                Err(taken())
+            };
         }
+        self.free(&settings.hardware_id, None)?;
         if validate_only {
             return Ok(preview(settings));
         }
         let now = Timestamp::now();
         self.change(name, |entry| {
             if entry.is_some() {
-                return Err(Error::Taken {
-                    what: "device",
-                    name: name.to_string(),
-                    by: String::new(),
-                });
+                return Err(taken());
             }
-            Ok(Some(self.configured(name, &settings, "created", now)?))
+            let mut event = self.configured(name, &settings, "created", now)?;
+            if !request_id.is_empty() {
+                event
+                    .metadata
+                    .extra
+                    .insert(REQUEST_ID.into(), json!(request_id));
+            }
+            Ok(Some(event))
         })
         .await?;
         self.entry(name)

@@ -168,16 +168,21 @@ impl Replays {
         self.tasks.wait().await;
     }
 
-    /// Stores a recording; the same bytes are stored once. Returns its id and detected format.
+    /// Stores a recording; the same bytes are stored once. Returns its id and its format, detected where `format` is auto.
     ///
     /// # Errors
     /// Where its format is not known, or it cannot be stored.
-    pub async fn store(&self, name: &str, data: Bytes) -> Result<(String, Format), Error> {
+    pub async fn store(
+        &self,
+        name: &str,
+        format: Format,
+        data: Bytes,
+    ) -> Result<(String, Format), Error> {
         let (data, name) = (data, name.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
             use sha2::Digest;
             let id = hex::encode(sha2::Sha256::digest(&data));
-            let reader = Reader::new(data.clone(), &name, Format::Auto, Options::default());
+            let reader = Reader::new(data.clone(), &name, format, Options::default());
             (id, reader.map(|reader| reader.format()), data, name)
         })
         .await;
@@ -457,7 +462,11 @@ impl Replays {
             hardware_id: format!("recording:{}", replay.device),
             device_type: DEVICE_TYPE.into(),
         };
-        match self.devices.create(&replay.device, settings, false).await {
+        match self
+            .devices
+            .create(&replay.device, settings, "", false)
+            .await
+        {
             Ok(_) | Err(Error::Taken { what: "device", .. }) => Ok(()),
             Err(error) => Err(error),
         }
