@@ -125,7 +125,7 @@ impl System {
                     command.args(["--set", "hardware_gateway.udp.listen=127.0.0.1:0"]);
                 }
                 "streaming" => {
-                    command.args(["--set", "streaming.listen=127.0.0.1:0"]);
+                    command.args(["--set", "streaming.http_listen=127.0.0.1:0"]);
                 }
                 _ => {}
             }
