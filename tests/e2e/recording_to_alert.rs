@@ -8,7 +8,7 @@ use e2e::receivers;
 use e2e::sandbox::Sandbox;
 use futures::StreamExt;
 use proto::signal::v1::signal_service_client::SignalServiceClient;
-use proto::signal::v1::{GetZoneStateRequest, MotionState};
+use proto::signal::v1::{MotionState, WatchZoneRequest};
 use proto::streaming::v1::SubscribeRequest;
 use proto::streaming::v1::stream_service_client::StreamServiceClient;
 use proto::streaming::v1::subscribe_response::Message;
@@ -63,6 +63,16 @@ async fn a_real_recording_becomes_events() -> anyhow::Result<()> {
     assert_eq!(greeting["type"], "subscribed");
     // `subscribe` has reached the server when this answers.
     third_party.flush().await?;
+
+    let signal = channel(&sandbox.address("signal", "grpc")?).await?;
+    let request = WatchZoneRequest {
+        zone: "lab".into(),
+        every_update: true,
+    };
+    let mut watch = SignalServiceClient::new(signal)
+        .watch_zone(request)
+        .await?
+        .into_inner();
 
     let gateway = sandbox.address("hardware-gateway", "grpc")?;
     let run = replay(
@@ -131,16 +141,24 @@ async fn a_real_recording_becomes_events() -> anyhow::Result<()> {
     assert_eq!(ids(&frames), ids(&validated));
     assert_eq!(validated.len(), FRAMES);
 
-    let signal = channel(&sandbox.address("signal", "grpc")?).await?;
-    let request = GetZoneStateRequest { zone: "lab".into() };
-    let state = SignalServiceClient::new(signal)
-        .get_zone_state(request)
-        .await?
-        .into_inner()
-        .state
-        .unwrap();
-    assert_ne!(state.state(), MotionState::Unspecified);
-    assert!(!state.evidence.is_empty());
+    // And who watched the zone saw it move, with the evidence.
+    let moved = async {
+        while let Some(answer) = watch.message().await? {
+            let state = answer.state.unwrap_or_default();
+            if state.state() == MotionState::Motion {
+                return Ok(state);
+            }
+        }
+        anyhow::bail!("the watch ended")
+    };
+    let moved = within("the zone in motion", moved).await??;
+    let evidence = moved.evidence.first().unwrap();
+    assert_eq!(evidence.device, "node");
+    assert!(
+        evidence.statistic.unwrap() > evidence.threshold,
+        "{evidence:?}"
+    );
+    assert!(evidence.frames_seen > 0);
     Ok(())
 }
 
