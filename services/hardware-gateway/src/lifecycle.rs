@@ -198,9 +198,9 @@ impl Devices {
                     let event = DeviceConnected {
                         device_id: DeviceId(name.clone()),
                         timestamp: link.time,
-                        ip_address: link.address.clone(),
+                        ip_address: (!link.address.is_empty()).then(|| link.address.clone()),
                         protocol: link.protocol.to_owned(),
-                        connection_time_ms: 0,
+                        connection_time_ms: None,
                         firmware_version: None,
                         current_config: link.config.clone(),
                     };
@@ -255,14 +255,14 @@ impl Devices {
             ip_address: Some(sender.address.clone()),
             device_type: sender.device_type.to_owned(),
             capabilities: DeviceCapabilities {
-                max_subcarriers: u16::try_from(frame.layout.subcarriers.len()).unwrap_or(u16::MAX),
-                max_antennas: frame.antennas,
+                max_subcarriers: u16::try_from(frame.layout.subcarriers.len()).ok(),
+                max_antennas: Some(frame.antennas),
                 supported_bandwidths: frame
                     .bandwidth_mhz
                     .iter()
                     .map(|mhz| format!("{mhz}MHz"))
                     .collect(),
-                max_sampling_rate_hz: 0,
+                max_sampling_rate_hz: None,
             },
             firmware_version: None,
         };
@@ -413,23 +413,20 @@ impl Devices {
         reason: DisconnectReason,
         time: Timestamp,
     ) -> Result<EventEnvelope, Error> {
-        let since = entry.device.connected.unwrap_or(entry.device.created);
-        let last = entry
-            .track
-            .last_frame_us
-            .map_or(since, Timestamp::from_micros);
-        let connected = entry.device.state == State::Connected;
+        let since = entry
+            .device
+            .connected
+            .filter(|_| entry.device.state == State::Connected);
+        let last = entry.track.last_frame_us.map(Timestamp::from_micros);
         let event = DeviceDisconnected {
             device_id: DeviceId(name.clone()),
             timestamp: time,
             reason,
             error_message: None,
             connected_since: since,
-            uptime_seconds: if connected {
-                last.seconds_since(since).max(0.0)
-            } else {
-                0.0
-            },
+            uptime_seconds: since
+                .zip(last)
+                .map(|(since, last)| last.seconds_since(since).max(0.0)),
             frames_transmitted: entry.track.frames,
             errors_count: u32::try_from(entry.malformed).unwrap_or(u32::MAX),
         };
@@ -466,7 +463,7 @@ pub struct Connection {
     pub address: String,
     /// `udp` or `replay`.
     pub protocol: &'static str,
-    /// What the first frame shows; what it cannot show (the sampling rate) is 0.
+    /// What the first frame shows; what it cannot show (the sampling rate) is absent.
     pub config: DeviceConfig,
     /// Where the frames come from.
     pub source: DataSource,
@@ -489,14 +486,11 @@ impl Connection {
             address: address.to_owned(),
             protocol,
             config: DeviceConfig {
-                sampling_rate_hz: 0,
-                subcarriers: u16::try_from(frame.layout.subcarriers.len()).unwrap_or(u16::MAX),
-                antennas: frame.antennas,
-                bandwidth: frame
-                    .bandwidth_mhz
-                    .map(|mhz| format!("{mhz}MHz"))
-                    .unwrap_or_default(),
-                channel: frame.channel.unwrap_or_default(),
+                sampling_rate_hz: None,
+                subcarriers: u16::try_from(frame.layout.subcarriers.len()).ok(),
+                antennas: Some(frame.antennas),
+                bandwidth: frame.bandwidth_mhz.map(|mhz| format!("{mhz}MHz")),
+                channel: frame.channel,
             },
             source,
             run,
@@ -512,14 +506,14 @@ impl Connection {
     }
 }
 
-/// A configuration of which nothing is known: the catalogue's fields are not optional, and 0 is no value of any of them.
+/// A configuration of which nothing is known.
 fn unknown_config() -> DeviceConfig {
     DeviceConfig {
-        sampling_rate_hz: 0,
-        subcarriers: 0,
-        antennas: 0,
-        bandwidth: String::new(),
-        channel: 0,
+        sampling_rate_hz: None,
+        subcarriers: None,
+        antennas: None,
+        bandwidth: None,
+        channel: None,
     }
 }
 

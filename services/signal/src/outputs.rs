@@ -254,8 +254,8 @@ impl Outputs {
             feature_summary: FeatureSummary {
                 amplitude_mean: evaluation.amplitude_mean,
                 amplitude_std: evaluation.amplitude_std,
-                phase_variance: evaluation.phase_variance.unwrap_or_default(),
-                dominant_frequency_hz: motion.dominant_hz.map(narrow).unwrap_or_default(),
+                phase_variance: evaluation.phase_variance,
+                dominant_frequency_hz: motion.dominant_hz.map(narrow),
                 motion_indicator: statistic,
             },
             human_detected: evaluation.verdict.state == LinkState::Motion,
@@ -264,18 +264,7 @@ impl Outputs {
             quality_score: evaluation.quality,
             processing_time_ms: 0.0,
         };
-        let mut extra = about(window, origin);
-        let mut absent = Vec::new();
-        if evaluation.phase_variance.is_none() {
-            absent.push("phase_variance");
-        }
-        if motion.dominant_hz.is_none() {
-            absent.push("dominant_frequency_hz");
-        }
-        if !absent.is_empty() {
-            // The catalogue has no way to leave them out.
-            extra.insert("not_measured".to_owned(), json!(absent));
-        }
+        let extra = about(window, origin);
         let cause = evaluation.announced.last().copied().map(announcement);
         Self::envelope(
             signal_id,

@@ -35,7 +35,7 @@ choices! {
 
 events! {
     /// A device that is not registered was heard for the first time.
-    "hardware.device_discovered" v1 of "device" mac_address, key(mac_address without separators),
+    "hardware.device_discovered" v2 from [crate::upgrade::device_discovered_1] of "device" mac_address, key(mac_address without separators),
     by "hardware-gateway", flags(),
     when "first datagram, serial line or mDNS answer from a device that is not registered";
     pub struct DeviceDiscovered {
@@ -49,21 +49,21 @@ events! {
     }
 
     /// A registered device began to send.
-    "hardware.device_connected" v1 of "device" device_id, key(device_id),
+    "hardware.device_connected" v2 from [crate::upgrade::device_connected_1] of "device" device_id, key(device_id),
     by "hardware-gateway", flags(sourced),
     when "first valid frame after registration, or after a disconnect";
     pub struct DeviceConnected {
         pub device_id: DeviceId,
         pub timestamp: Timestamp,
-        pub ip_address: String,
+        pub ip_address: Option<String>,
         pub protocol: String,
-        pub connection_time_ms: u64,
+        pub connection_time_ms: Option<u64>,
         pub firmware_version: Option<String>,
         pub current_config: DeviceConfig,
     }
 
     /// A device no longer sends.
-    "hardware.device_disconnected" v1 of "device" device_id, key(device_id),
+    "hardware.device_disconnected" v2 from [crate::upgrade::device_disconnected_1] of "device" device_id, key(device_id),
     by "hardware-gateway", flags(sourced),
     when "no frame for the device's timeout, an operator's request, maintenance mode, or a socket or serial error";
     pub struct DeviceDisconnected {
@@ -71,14 +71,14 @@ events! {
         pub timestamp: Timestamp,
         pub reason: DisconnectReason,
         pub error_message: Option<String>,
-        pub connected_since: Timestamp,
-        pub uptime_seconds: f64,
+        pub connected_since: Option<Timestamp>,
+        pub uptime_seconds: Option<f64>,
         pub frames_transmitted: u64,
         pub errors_count: u32,
     }
 
     /// A configuration was accepted for a device.
-    "hardware.device_configured" v1 of "device" device_id, key(device_id),
+    "hardware.device_configured" v2 from [crate::upgrade::device_configured_1] of "device" device_id, key(device_id),
     by "hardware-gateway", flags(sourced),
     when "a configuration was accepted for the device";
     pub struct DeviceConfigured {
@@ -90,7 +90,7 @@ events! {
     }
 
     /// A calibration run of a device ended, well or badly.
-    "hardware.device_calibrated" v1 of "device" device_id, key(device_id),
+    "hardware.device_calibrated" v2 from [crate::upgrade::device_calibrated_1] of "device" device_id, key(device_id),
     by "hardware-gateway", flags(sourced),
     when "a calibration run ended, well or badly";
     pub struct DeviceCalibrated {
@@ -100,12 +100,12 @@ events! {
         pub success: bool,
         pub calibration_type: String,
         pub duration_seconds: f64,
-        pub noise_floor_db: f64,
+        pub noise_floor_db: Option<f64>,
         pub antenna_offsets: Vec<f64>,
         pub phase_correction: Vec<f64>,
-        pub quality_before: f32,
-        pub quality_after: f32,
-        pub improvement_percent: f32,
+        pub quality_before: Option<f32>,
+        pub quality_after: Option<f32>,
+        pub improvement_percent: Option<f32>,
     }
 
     /// A device's health crossed a threshold.

@@ -47,7 +47,7 @@ events! {
     }
 
     /// A window of frames was turned into features.
-    "signal.signal_processed" v1 of "signal" signal_id, key(zone_id or device_id: device_id),
+    "signal.signal_processed" v2 from [crate::upgrade::signal_processed_1] of "signal" signal_id, key(zone_id or device_id: device_id),
     by "signal", flags(),
     when "a window of frames was turned into features";
     pub struct SignalProcessed {

@@ -48,8 +48,8 @@ records! {
     pub struct FeatureSummary {
         pub amplitude_mean: f32,
         pub amplitude_std: f32,
-        pub phase_variance: f32,
-        pub dominant_frequency_hz: f32,
+        pub phase_variance: Option<f32>,
+        pub dominant_frequency_hz: Option<f32>,
         pub motion_indicator: f32,
     }
 
@@ -60,21 +60,21 @@ records! {
         pub severity: WarningSeverity,
     }
 
-    /// What a device can do.
+    /// What a device can do, as far as it is known: what its first frame showed is the least of it.
     pub struct DeviceCapabilities {
-        pub max_subcarriers: u16,
-        pub max_antennas: u8,
+        pub max_subcarriers: Option<u16>,
+        pub max_antennas: Option<u8>,
         pub supported_bandwidths: Vec<String>,
-        pub max_sampling_rate_hz: u32,
+        pub max_sampling_rate_hz: Option<u32>,
     }
 
-    /// How a device is set up.
+    /// How a device is set up; absent what is neither measured nor asked for. Bandwidths are written `20MHz`.
     pub struct DeviceConfig {
-        pub sampling_rate_hz: u32,
-        pub subcarriers: u16,
-        pub antennas: u8,
-        pub bandwidth: String,
-        pub channel: u8,
+        pub sampling_rate_hz: Option<u32>,
+        pub subcarriers: Option<u16>,
+        pub antennas: Option<u8>,
+        pub bandwidth: Option<String>,
+        pub channel: Option<u8>,
     }
 
     /// What a client wants of what it subscribed to.

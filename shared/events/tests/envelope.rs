@@ -101,8 +101,8 @@ fn a_number_that_is_not_finite_is_an_error_that_says_so() {
         feature_summary: FeatureSummary {
             amplitude_mean: 1.0,
             amplitude_std: 1.0,
-            phase_variance: 1.0,
-            dominant_frequency_hz: f32::NAN,
+            phase_variance: None,
+            dominant_frequency_hz: Some(f32::NAN),
             motion_indicator: 1.0,
         },
         human_detected: false,
@@ -138,10 +138,10 @@ fn keys_are_one_token_whatever_the_payload_says() {
             ip_address: None,
             device_type: "esp32".into(),
             capabilities: DeviceCapabilities {
-                max_subcarriers: 64,
-                max_antennas: 1,
+                max_subcarriers: Some(64),
+                max_antennas: Some(1),
                 supported_bandwidths: vec![],
-                max_sampling_rate_hz: 100,
+                max_sampling_rate_hz: None,
             },
             firmware_version: None,
         };

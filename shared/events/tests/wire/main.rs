@@ -262,6 +262,43 @@ fn version_1_of_pose_estimated_is_read_as_version_2() {
 }
 
 #[test]
+fn zeros_of_version_1_that_stood_for_unknown_are_absent_in_version_2() {
+    let path = folder().join("zeros_for_unknown.v1.jsonl");
+    let mut seen = BTreeSet::new();
+    for line in lines(&path) {
+        let envelope = EventEnvelope::from_json(line.to_string().as_bytes()).unwrap();
+        assert_eq!(envelope.version, 1);
+        let event = Event::decode(&envelope).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let again = written(&event, &envelope);
+        assert_eq!(again.payload, line["read_as"], "{}", envelope.event_type);
+        seen.insert(envelope.event_type);
+    }
+    let raised = catalogue()
+        .iter()
+        .filter(|info| info.version == 2 && info.event_type != "pose.pose_estimated");
+    let raised: BTreeSet<_> = raised.map(|info| info.event_type.to_owned()).collect();
+    assert_eq!(seen, raised);
+}
+
+#[test]
+fn measured_numbers_of_version_1_stay() {
+    for info in catalogue().iter().filter(|info| info.version == 2) {
+        if info.event_type == "pose.pose_estimated" {
+            continue;
+        }
+        for line in lines(&folder().join(format!("{}.v1.jsonl", info.event_type))) {
+            let envelope = EventEnvelope::from_json(line.to_string().as_bytes()).unwrap();
+            let event = Event::decode(&envelope).unwrap();
+            assert_eq!(
+                written(&event, &envelope).payload,
+                envelope.payload,
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_we_do_not_know_is_carried() {
     for file in [
         "newer_version.jsonl",
