@@ -45,6 +45,7 @@ fn frames(seconds: u32, moving: impl Fn(f32) -> bool) -> Vec<Frame> {
                 bandwidth_mhz: Some(20),
                 ppdu: Ppdu::Ht,
                 antennas: 1,
+                transmit_streams: 1,
                 layout: std::sync::Arc::clone(&layout),
                 samples: (0..64)
                     .map(|k| {
@@ -52,6 +53,7 @@ fn frames(seconds: u32, moving: impl Fn(f32) -> bool) -> Vec<Frame> {
                     })
                     .collect(),
                 format: SampleFormat::Ci8,
+                scale: None,
                 raw_size: 148,
                 transmitter: None,
                 simulated: false,

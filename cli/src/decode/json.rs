@@ -57,6 +57,7 @@ fn write_all(
         Ppdu::Ht => "\"ht\"",
         Ppdu::Vht => "\"vht\"",
         Ppdu::He => "\"he\"",
+        Ppdu::Eht => "\"eht\"",
     };
     write!(line, ",\"ppdu\":{ppdu},\"node\":")?;
     optional(line, node)?;

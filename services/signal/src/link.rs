@@ -173,6 +173,7 @@ impl Link {
                 Ppdu::Ht => "ht",
                 Ppdu::Vht => "vht",
                 Ppdu::He => "he",
+                Ppdu::Eht => "eht",
             }
             .to_owned(),
         }

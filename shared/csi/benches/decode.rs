@@ -42,11 +42,13 @@ fn frame(fields: Fields) -> Frame {
         bandwidth_mhz: Some(20),
         ppdu: Ppdu::Ht,
         antennas: 1,
+        transmit_streams: 1,
         samples: (0..layout.len())
             .map(|k| Complex32::new(value(k, 31), value(k, 17)))
             .collect(),
         layout,
         format: SampleFormat::Ci8,
+        scale: None,
         raw_size: 148,
         transmitter: Some([1, 2, 3, 4, 5, 6]),
         simulated: false,

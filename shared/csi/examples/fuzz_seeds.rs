@@ -26,11 +26,13 @@ fn frame(fields: Fields, order: Order) -> Frame {
         bandwidth_mhz: Some(fields.bandwidth_mhz()),
         ppdu: Ppdu::Ht,
         antennas: 1,
+        transmit_streams: 1,
         samples: (0..layout.len())
             .map(|k| Complex32::new((k % 9) as f32, -((k % 7) as f32)))
             .collect(),
         layout,
         format: SampleFormat::Ci8,
+        scale: None,
         raw_size: 148,
         transmitter: Some([2, 0, 0, 0, 0, 1]),
         simulated: true,

@@ -18,6 +18,8 @@ pub enum Ppdu {
     Vht,
     /// 802.11ax.
     He,
+    /// 802.11be.
+    Eht,
 }
 
 /// The smallest number format that holds the samples without loss; also their form on the data plane.
@@ -70,14 +72,20 @@ pub struct Frame {
     pub bandwidth_mhz: Option<u16>,
     /// Packet format.
     pub ppdu: Ppdu,
-    /// Receive antennas (or antenna pairs) that the samples hold.
+    /// Antennas that the samples hold: receive chains x [`Frame::transmit_streams`], the chain outer, the stream inner.
     pub antennas: u8,
+    /// Transmit streams among the antennas, at least 1: antenna `chain * transmit_streams + stream` is what one receive
+    /// chain heard of one stream. 1 where the source has one or says nothing.
+    pub transmit_streams: u8,
     /// Subcarriers of one antenna.
     pub layout: Arc<Layout>,
     /// `antennas x layout.subcarriers` samples, antenna-major.
     pub samples: Vec<Complex32>,
     /// How the samples travel without loss.
     pub format: SampleFormat,
+    /// Factor from the samples, which stay as the hardware stored them, to absolute units, where the source's own formula
+    /// gives one; the decoder of the source says which units. Finite and above 0.
+    pub scale: Option<f32>,
     /// Size in bytes of what the hardware sent.
     pub raw_size: u32,
     /// MAC address of the transmitter.
@@ -108,6 +116,12 @@ impl Layout {
 }
 
 impl Frame {
+    /// Receive chains that the samples hold.
+    #[must_use]
+    pub fn receive_chains(&self) -> u8 {
+        self.antennas / self.transmit_streams.max(1)
+    }
+
     /// Samples of one antenna, in the order of the layout; empty for an antenna that the frame does not hold.
     #[must_use]
     pub fn antenna(&self, antenna: u8) -> &[Complex32] {

@@ -93,6 +93,10 @@ mod field {
     pub(super) const ANNOUNCED: u32 = 25;
     pub(super) const LAST_OF_RUN: u32 = 26;
     pub(super) const SEQUENCE_COUNTED: u32 = 27;
+    pub(super) const TRANSMIT_STREAMS: u32 = 28;
+    pub(super) const SCALE: u32 = 29;
+    /// The last one that is known here.
+    pub(super) const LAST: u32 = SCALE;
 }
 
 #[cfg(test)]

@@ -177,11 +177,13 @@ fn frame() -> impl Strategy<Value = Frame> {
                     bandwidth_mhz: Some(fields.bandwidth_mhz()),
                     ppdu: Ppdu::Ht,
                     antennas: 1,
+                    transmit_streams: 1,
                     samples: (0..layout.len())
                         .map(|_| Complex32::new(byte(), byte()))
                         .collect(),
                     layout,
                     format: SampleFormat::Ci8,
+                    scale: None,
                     raw_size: 148,
                     transmitter: Some(mac),
                     simulated: flag,

@@ -21,6 +21,7 @@ fn frame(sequence: u64) -> Frame {
         bandwidth_mhz: None,
         ppdu: Ppdu::Unknown,
         antennas: 1,
+        transmit_streams: 1,
         layout: Arc::new(Layout {
             name: "none",
             subcarriers: Box::new([]),
@@ -28,6 +29,7 @@ fn frame(sequence: u64) -> Frame {
         }),
         samples: Vec::new(),
         format: SampleFormat::Ci8,
+        scale: None,
         raw_size: 0,
         transmitter: None,
         simulated: false,

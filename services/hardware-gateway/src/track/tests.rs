@@ -18,6 +18,7 @@ fn frame(sequence: u64, receive_time_us: i64) -> Frame {
         bandwidth_mhz: Some(20),
         ppdu: Ppdu::Unknown,
         antennas: 1,
+        transmit_streams: 1,
         layout: Arc::new(Layout {
             name: "none",
             subcarriers: Box::new([]),
@@ -25,6 +26,7 @@ fn frame(sequence: u64, receive_time_us: i64) -> Frame {
         }),
         samples: Vec::new(),
         format: SampleFormat::Ci8,
+        scale: None,
         raw_size: 0,
         transmitter: None,
         simulated: false,

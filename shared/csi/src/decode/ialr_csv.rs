@@ -140,9 +140,11 @@ pub fn decode(line: &[u8], sequence: u64) -> Result<Option<Frame>, Error> {
             Ppdu::Unknown
         },
         antennas: 1,
+        transmit_streams: 1,
         layout,
         samples,
         format: SampleFormat::Af32,
+        scale: None,
         raw_size: u32::try_from(text.len()).unwrap_or(u32::MAX),
         transmitter: None,
         simulated: false,

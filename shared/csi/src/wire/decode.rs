@@ -62,6 +62,8 @@ struct Message<'a> {
     announced: bool,
     last_of_run: bool,
     sequence_counted: bool,
+    transmit_streams: u64,
+    scale: Option<f32>,
 }
 
 fn bad(field: &'static str, expected: impl ToString, found: impl ToString) -> Error {
@@ -80,7 +82,11 @@ impl<'a> Message<'a> {
             match value {
                 Value::Varint(value) => message.number(number, value)?,
                 Value::Bytes(bytes) => message.bytes(number, bytes)?,
-                Value::Fixed => {}
+                Value::Fixed32(value) => message.fixed32(number, value)?,
+                Value::Fixed64 if number <= field::LAST => {
+                    return Err(bad("wire type", "another", "eight bytes"));
+                }
+                Value::Fixed64 => {}
             }
         }
         Ok(message)
@@ -106,14 +112,30 @@ impl<'a> Message<'a> {
             field::ANNOUNCED => self.announced = value != 0,
             field::LAST_OF_RUN => self.last_of_run = value != 0,
             field::SEQUENCE_COUNTED => self.sequence_counted = value != 0,
+            field::TRANSMIT_STREAMS => self.transmit_streams = value,
             // One by one, as a writer may that knows no packed fields.
             field::RSSI_DBM => self.rssi_dbm.push(signed(value, "rssi_dbm")?),
             field::SUBCARRIERS => push_varint(self.subcarriers.to_mut(), value),
-            number if number <= field::SEQUENCE_COUNTED => {
+            number if number <= field::LAST => {
                 return Err(bad(
                     "wire type",
                     "bytes",
                     format!("a number in field {number}"),
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fixed32(&mut self, number: u32, value: [u8; 4]) -> Result<(), Error> {
+        match number {
+            field::SCALE => self.scale = Some(f32::from_le_bytes(value)),
+            number if number <= field::LAST => {
+                return Err(bad(
+                    "wire type",
+                    "another",
+                    format!("four bytes in field {number}"),
                 ));
             }
             _ => {}
@@ -141,7 +163,7 @@ impl<'a> Message<'a> {
                     self.rssi_dbm.push(signed(numbers.varint()?, "rssi_dbm")?);
                 }
             }
-            number if number <= field::SEQUENCE_COUNTED => {
+            number if number <= field::LAST => {
                 return Err(bad(
                     "wire type",
                     "a number",
@@ -165,6 +187,20 @@ impl Decoder {
             .ok()
             .filter(|antennas| *antennas > 0);
         let antennas = antennas.ok_or_else(|| bad("antennas", "1 to 255", message.antennas))?;
+        // A writer that knows no streams says nothing.
+        let transmit_streams = u8::try_from(message.transmit_streams.max(1))
+            .ok()
+            .filter(|streams| antennas.is_multiple_of(*streams));
+        let transmit_streams = transmit_streams.ok_or_else(|| {
+            let expected = format!("a divisor of {antennas} antennas");
+            bad("transmit_streams", expected, message.transmit_streams)
+        })?;
+        if let Some(scale) = message
+            .scale
+            .filter(|scale| !(scale.is_finite() && *scale > 0.0))
+        {
+            return Err(bad("scale", "a finite number above 0", scale));
+        }
         let format = read_sample_format(message.sample_format)?;
         let layout = self.layout(&message.subcarriers, message.valid)?;
         let expected = usize::from(antennas) * layout.len() * samples::bytes_of_one(format);
@@ -194,6 +230,8 @@ impl Decoder {
             bandwidth_mhz: optional(message.bandwidth_mhz, "bandwidth_mhz")?,
             ppdu: read_ppdu(message.ppdu_type)?,
             antennas,
+            transmit_streams,
+            scale: message.scale,
             samples,
             layout,
             format,
@@ -331,6 +369,7 @@ fn read_ppdu(ppdu: u64) -> Result<Ppdu, Error> {
         Some(message::PpduType::Ht) => Ok(Ppdu::Ht),
         Some(message::PpduType::Vht) => Ok(Ppdu::Vht),
         Some(message::PpduType::He) => Ok(Ppdu::He),
+        Some(message::PpduType::Eht) => Ok(Ppdu::Eht),
         None => Err(bad("ppdu_type", "a known type", ppdu)),
     }
 }

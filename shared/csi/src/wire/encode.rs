@@ -79,6 +79,10 @@ pub fn encode(frame: &Frame, published: &Published) -> Bytes {
     out.uint(field::ANNOUNCED, u64::from(published.announced));
     out.uint(field::LAST_OF_RUN, u64::from(published.last_of_run));
     out.uint(field::SEQUENCE_COUNTED, u64::from(frame.counted));
+    // One is the rule and travels as nothing.
+    let streams = Some(frame.transmit_streams).filter(|streams| *streams > 1);
+    out.uint(field::TRANSMIT_STREAMS, streams.map_or(0, u64::from));
+    out.optional_float(field::SCALE, frame.scale);
     out.finish().into()
 }
 
@@ -102,6 +106,7 @@ fn ppdu_type(ppdu: Ppdu) -> message::PpduType {
         Ppdu::Ht => message::PpduType::Ht,
         Ppdu::Vht => message::PpduType::Vht,
         Ppdu::He => message::PpduType::He,
+        Ppdu::Eht => message::PpduType::Eht,
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) struct Writer {
 
 const VARINT: u8 = 0;
 const LENGTH: u8 = 2;
+const FIXED32: u8 = 5;
 
 impl Writer {
     pub(super) fn with_capacity(bytes: usize) -> Self {
@@ -41,6 +42,13 @@ impl Writer {
         if let Some(value) = value {
             self.tag(field, VARINT);
             self.varint(value);
+        }
+    }
+
+    pub(super) fn optional_float(&mut self, field: u32, value: Option<f32>) {
+        if let Some(value) = value {
+            self.tag(field, FIXED32);
+            self.out.extend_from_slice(&value.to_le_bytes());
         }
     }
 
@@ -103,8 +111,10 @@ fn varint_length(value: u32) -> usize {
 pub(super) enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// A fixed-width number: the message has none, so the field is not ours.
-    Fixed,
+    /// A fixed-width number of four bytes.
+    Fixed32([u8; 4]),
+    /// One of eight bytes: the message has none, so the field is not ours.
+    Fixed64,
 }
 
 /// Where the bytes are no message, and why.
@@ -159,13 +169,16 @@ impl<'a> Fields<'a> {
         let field = field.ok_or_else(|| self.error("no field has this number"))?;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            1 => self.take(8).map(|_| Value::Fixed64)?,
             2 => {
                 let length = usize::try_from(self.varint()?)
                     .map_err(|_| self.error("cut off in a field"))?;
                 Value::Bytes(self.take(length)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
+            5 => {
+                let bytes = self.take(4)?;
+                Value::Fixed32(bytes.first_chunk().copied().unwrap_or_default())
+            }
             _ => return Err(self.error("no such type of field")),
         };
         Ok(Some((field, value)))

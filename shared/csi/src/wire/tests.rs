@@ -33,6 +33,8 @@ fn frame(format: SampleFormat, antennas: u8) -> Frame {
         bandwidth_mhz: Some(160),
         ppdu: Ppdu::He,
         antennas,
+        transmit_streams: antennas,
+        scale: Some(0.125),
         layout,
         samples: (0..samples).map(value).collect(),
         format,
@@ -107,6 +109,7 @@ fn message(frame: &Frame, published: &Published) -> CsiFrame {
             Ppdu::Ht => 2,
             Ppdu::Vht => 3,
             Ppdu::He => 4,
+            Ppdu::Eht => 5,
         },
         antennas: u32::from(frame.antennas),
         subcarriers: frame
@@ -152,6 +155,11 @@ fn message(frame: &Frame, published: &Published) -> CsiFrame {
         announced: published.announced,
         last_of_run: published.last_of_run,
         sequence_counted: frame.counted,
+        transmit_streams: match frame.transmit_streams {
+            1 => 0,
+            streams => u32::from(streams),
+        },
+        scale: frame.scale,
     }
 }
 
@@ -183,6 +191,8 @@ fn the_bytes_are_those_of_prost() {
             ppdu: Ppdu::Unknown,
             raw_size: 0,
             transmitter: None,
+            transmit_streams: 1,
+            scale: None,
             ..full
         };
         let plain = Published {
@@ -208,9 +218,9 @@ fn the_bytes_are_those_of_prost() {
 fn fields_of_a_newer_writer_are_passed_over() {
     let (frame, published) = (frame(SampleFormat::Ci8, 1), published());
     let mut bytes = encode(&frame, &published).to_vec();
-    // Field 28 in each type: a number, 8 bytes, a text, 4 bytes.
+    // Field 30 in each type: a number, 8 bytes, a text, 4 bytes.
     bytes.extend([
-        0xE0, 1, 5, 0xE1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0xE2, 1, 2, b'h', b'i', 0xE5, 1, 1, 2, 3, 4,
+        0xF0, 1, 5, 0xF1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0xF2, 1, 2, b'h', b'i', 0xF5, 1, 1, 2, 3, 4,
     ]);
     assert_eq!(
         Decoder::default().decode(&bytes.into()).unwrap(),
@@ -331,6 +341,16 @@ fn counts_that_do_not_agree_are_refused() {
     check(&|message| message.antennas = 0, "antennas");
     check(&|message| message.antennas = 256, "antennas");
     check(&|message| message.antennas = 200, "samples");
+    check(
+        &|message| message.transmit_streams = 2,
+        "transmit_streams: expected a divisor of 1",
+    );
+    check(
+        &|message| message.transmit_streams = 256,
+        "transmit_streams",
+    );
+    check(&|message| message.scale = Some(f32::NAN), "scale");
+    check(&|message| message.scale = Some(0.0), "scale");
     check(&|message| message.subcarriers.truncate(64), "valid");
     check(&|message| message.subcarriers[0] = 40_000, "subcarriers");
     check(

@@ -30,7 +30,7 @@ pub fn write_line(frame: &Frame, out: &mut String) -> Result<(), EncodeError> {
     let sig_mode = match frame.ppdu {
         Ppdu::Unknown | Ppdu::NonHt => 0,
         Ppdu::Ht => 1,
-        Ppdu::Vht | Ppdu::He => 3,
+        Ppdu::Vht | Ppdu::He | Ppdu::Eht => 3,
     };
     let ascending = layout.subcarriers.first() == Some(&-32);
     let first_word = if ascending {
