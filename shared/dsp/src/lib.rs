@@ -6,8 +6,10 @@
 
 pub mod activity;
 pub mod autocorrelation;
+pub mod butterworth;
 pub mod clock;
 pub mod gain;
 pub mod hampel;
 pub mod motion;
+pub mod phase;
 pub mod tone;
