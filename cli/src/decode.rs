@@ -22,7 +22,7 @@ const MAX_FILE: u64 = 2 << 30;
 pub struct Args {
     /// The recording; `-` reads standard input. It may be compressed with gzip.
     file: PathBuf,
-    /// Its format: auto, adr018, adr018-pcap, esp32-csv, espectre-npz, ialr-csv or ruview-jsonl.
+    /// Its format: auto, adr018, adr018-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl or mcap.
     #[arg(long, default_value_t)]
     format: Format,
     /// One JSON object for each frame, on a line of its own.

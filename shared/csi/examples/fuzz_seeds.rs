@@ -76,6 +76,46 @@ fn pcap(datagram: &[u8]) -> Vec<u8> {
     file
 }
 
+/// MCAP: two devices in one file, the same without its end, and a chunk that is not packed (fuzzers cannot see through zstd).
+fn mcap_seeds(
+    write: impl Fn(&str, &str, &[u8]) -> std::io::Result<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut writer = csi::mcap::Writer::new(Vec::new())?;
+    for (device, fields) in [("one", Fields::Legacy), ("two", Fields::LegacyHt20)] {
+        let to = Published {
+            device: device.to_owned(),
+            ..published()
+        };
+        writer.frame(&frame(fields, Order::Fft), &to, "esp32")?;
+        writer.flush()?;
+    }
+    let whole = writer.finish()?;
+    write("mcap", "two-devices", &whole)?;
+    let first = whole
+        .windows(9)
+        .position(|bytes| bytes == b"\x0F\x04\0\0\0\0\0\0\0");
+    let end = first.unwrap_or(whole.len()) - 150;
+    write("mcap", "cut", whole.get(..end).unwrap_or_default())?;
+
+    let mut unpacked = std::io::Cursor::new(Vec::new());
+    let options = mcap::WriteOptions::new().compression(None);
+    let mut writer = options.create(&mut unpacked)?;
+    let schema = writer.add_schema(csi::mcap::SCHEMA, "protobuf", b"")?;
+    let channel = writer.add_channel(schema, "csi", "protobuf", &Default::default())?;
+    let header = mcap::records::MessageHeader {
+        channel_id: channel,
+        sequence: 1,
+        log_time: 1,
+        publish_time: 1,
+    };
+    let message = wire::encode(&frame(Fields::Legacy, Order::Fft), &published());
+    writer.write_to_known_channel(&header, &message)?;
+    writer.finish()?;
+    drop(writer);
+    write("mcap", "unpacked", unpacked.get_ref())?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| -> std::io::Result<()> {
@@ -115,6 +155,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             )?;
         }
     }
+    mcap_seeds(write)?;
     let tool = "CSI_DATA,AP,AA:BB:CC:00:11:22,-72,11,0,0,0,0,0,0,0,0,0,-96,0,6,1,8346021,0,28,0,0,8.50623,384,";
     let short = "CSI_DATA,9,aa:bb:cc:00:11:22,-40,11,-95,25,17,36,1000,100,0,128,1,";
     let list = "1 -2 ".repeat(64);

@@ -27,6 +27,8 @@ pub enum Error {
     Pcap(#[from] pcap::Error),
     /// A file of datagrams with their lengths.
     Container(#[from] container::Error),
+    /// An MCAP file.
+    Mcap(#[from] crate::mcap::Error),
 }
 
 impl Error {
@@ -40,6 +42,7 @@ impl Error {
             Self::RuviewJsonl(error) => error.code(),
             Self::Pcap(error) => error.code(),
             Self::Container(error) => error.code(),
+            Self::Mcap(error) => error.code(),
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod decode;
 pub mod frame;
 pub mod layout;
+pub mod mcap;
 pub mod read;
 pub mod wire;
 

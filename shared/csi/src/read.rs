@@ -3,7 +3,8 @@
 mod format;
 
 use std::fmt;
-use std::io::Read;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use crate::Frame;
 use crate::decode::adr018::{self, Packet};
 use crate::decode::pcap::Pcap;
 use crate::decode::{self, container, esp32_csv, espectre_npz, ialr_csv, ruview_jsonl};
+use crate::mcap;
 
 pub use format::{Format, UnknownFormat};
 
@@ -93,6 +95,14 @@ pub enum Error {
         /// What is wrong.
         source: espectre_npz::Error,
     },
+    /// The beginning of the MCAP file.
+    #[error("{file_name} is no MCAP file")]
+    Mcap {
+        /// Name of the file.
+        file_name: String,
+        /// What is wrong.
+        source: mcap::Error,
+    },
 }
 
 /// Where in a recording something is.
@@ -135,6 +145,7 @@ pub struct Reader {
     frames: u64,
     last_node: Option<u8>,
     last_position: Position,
+    last_channel: Option<Arc<mcap::Channel>>,
 }
 
 #[derive(Debug)]
@@ -152,6 +163,7 @@ enum Source {
         recording: espectre_npz::Recording,
         next: usize,
     },
+    Mcap(Box<mcap::Reader<Cursor<Bytes>>>),
 }
 
 #[derive(Debug)]
@@ -223,6 +235,13 @@ impl Reader {
                     })?,
                 next: 0,
             },
+            Format::Mcap => {
+                let opened = mcap::Reader::open(Cursor::new(bytes.clone()), options.max_bytes);
+                Source::Mcap(Box::new(opened.map_err(|source| Error::Mcap {
+                    file_name: file_name(),
+                    source,
+                })?))
+            }
         };
         Ok(Self {
             bytes,
@@ -233,6 +252,7 @@ impl Reader {
             frames: 0,
             last_node: None,
             last_position: Position::Offset(0),
+            last_channel: None,
         })
     }
 
@@ -252,6 +272,12 @@ impl Reader {
     #[must_use]
     pub fn node(&self) -> Option<u8> {
         self.last_node
+    }
+
+    /// Device that the last frame came from, where the format says (MCAP), and what else it says of it.
+    #[must_use]
+    pub fn channel(&self) -> Option<&mcap::Channel> {
+        self.last_channel.as_deref()
     }
 
     /// Where the last frame stood.
@@ -342,6 +368,21 @@ impl Reader {
                     *next += 1;
                     Ok(Some((None, frame)))
                 }
+                Source::Mcap(recording) => match recording.next()? {
+                    Ok(recorded) => {
+                        self.last_position = Position::Offset(recorded.offset);
+                        self.last_channel = Some(recorded.channel);
+                        Ok(Some((None, recorded.frame)))
+                    }
+                    Err((offset, error)) => {
+                        let position = Position::Offset(offset);
+                        self.last_position = position;
+                        Err(Malformed {
+                            position,
+                            error: error.into(),
+                        })
+                    }
+                },
             };
             match found {
                 Ok(Some(found)) => return Some(Ok(found)),

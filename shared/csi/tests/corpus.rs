@@ -85,3 +85,11 @@ fn wire_corpus() {
     });
     assert_eq!(names, ["amplitudes", "legacy", "legacy-ht", "stbc", "wide"]);
 }
+
+#[test]
+fn mcap_corpus() {
+    let names = decoding("mcap", |bytes| {
+        csi::mcap::Reader::open(bytes, 1 << 20).is_ok_and(|reader| reader.flatten().count() > 0)
+    });
+    assert_eq!(names, ["cut", "two-devices", "unpacked"]);
+}

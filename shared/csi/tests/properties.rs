@@ -6,6 +6,7 @@ use bytes::Bytes;
 use csi::decode::adr018::{self, Packet};
 use csi::decode::esp32_csv::{self, Decoder};
 use csi::layout::{self, Fields, Order};
+use csi::mcap;
 use csi::read::{Format, Options, Reader};
 use csi::wire::{self, Published};
 use csi::{Frame, Ppdu, SampleFormat};
@@ -57,6 +58,41 @@ proptest! {
         let frame = Frame { simulated, ..frame };
         let found = wire::Decoder::default().decode(&wire::encode(&frame, &published)).unwrap();
         prop_assert_eq!(found, (frame, published));
+    }
+
+    #[test]
+    fn mcap_round_trip(frames in prop::collection::vec((frame(), any::<bool>()), 1..20)) {
+        let mut writer = mcap::Writer::new(Vec::new()).unwrap();
+        for (frame, first) in &frames {
+            writer.frame(frame, &published(if *first { "one" } else { "two" }, frame.simulated), "").unwrap();
+        }
+        let bytes = Bytes::from(writer.finish().unwrap());
+        let mut reader = Reader::new(bytes, "x.mcap", Format::Auto, Options::default()).unwrap();
+        prop_assert_eq!(reader.format(), Format::Mcap);
+        for (frame, first) in frames {
+            prop_assert_eq!(reader.next(), Some(Ok(frame)));
+            prop_assert_eq!(&reader.channel().unwrap().device, if first { "one" } else { "two" });
+        }
+        prop_assert_eq!(reader.next(), None);
+    }
+
+    #[test]
+    fn a_damaged_mcap(frames in prop::collection::vec(frame(), 1..6), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut writer = mcap::Writer::new(Vec::new()).unwrap();
+        for frame in &frames {
+            writer.frame(frame, &published("one", false), "").unwrap();
+        }
+        let mut bytes = writer.finish().unwrap();
+        for (at, byte) in damage {
+            let at = 8 + at.index(bytes.len() - 8);
+            bytes[at] = byte;
+        }
+        bounded(&bytes, || {
+            for found in mcap::Reader::open(bytes.as_slice(), 1 << 20).unwrap().flatten() {
+                let frame = found.frame;
+                assert_eq!(frame.samples.len(), usize::from(frame.antennas) * frame.layout.len());
+            }
+        });
     }
 
     #[test]
@@ -120,6 +156,24 @@ proptest! {
     }
 }
 
+fn published(device: &str, simulated: bool) -> Published {
+    Published {
+        frame_id: Uuid::nil(),
+        device: device.to_owned(),
+        zone: "zone-1".to_owned(),
+        source: if simulated {
+            events::DataSource::Simulated
+        } else {
+            events::DataSource::Live
+        },
+        run_id: None,
+        announced: false,
+        sampled_one_in: 1,
+        ingest_time_us: 0,
+        last_of_run: false,
+    }
+}
+
 /// How files of each format begin.
 const STARTS: &[&[u8]] = &[
     b"",
@@ -129,6 +183,8 @@ const STARTS: &[&[u8]] = &[
     b"\xD4\xC3\xB2\xA1\x02\0\x04\0\0\0\0\0\0\0\0\0\xFF\xFF\0\0\x01\0\0\0",
     b"\x94\0\0\0\x01\0\x11\xC5\x01\x01\x40\0",
     b"PK\x03\x04",
+    b"\x89MCAP0\r\n",
+    b"\x89MCAP0\r\n\x06\xFF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0",
     b"\x1F\x8B\x08\0\0\0\0\0\0\x03",
 ];
 

@@ -23,6 +23,8 @@ pub enum Format {
     IalrCsv,
     /// RuView's log.
     RuviewJsonl,
+    /// Our own recordings: frames of any number of devices in MCAP.
+    Mcap,
 }
 
 /// No format has this name.
@@ -35,13 +37,14 @@ pub struct UnknownFormat {
 
 impl Format {
     /// Every format, without `auto`.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Adr018,
         Self::Adr018Pcap,
         Self::Esp32Csv,
         Self::EspectreNpz,
         Self::IalrCsv,
         Self::RuviewJsonl,
+        Self::Mcap,
     ];
 
     /// Its name, as [`FromStr`] reads it.
@@ -55,6 +58,7 @@ impl Format {
             Self::EspectreNpz => "espectre-npz",
             Self::IalrCsv => "ialr-csv",
             Self::RuviewJsonl => "ruview-jsonl",
+            Self::Mcap => "mcap",
         }
     }
 
@@ -73,6 +77,7 @@ impl Format {
             | [0x4D, 0x3C, 0xB2, 0xA1, ..]
             | [0xA1, 0xB2, 0x3C, 0x4D, ..]
             | [0x0A, 0x0D, 0x0D, 0x0A, ..] => return Some(Self::Adr018Pcap),
+            [0x89, b'M', b'C', b'A', b'P', b'0', b'\r', b'\n', ..] => return Some(Self::Mcap),
             [b'P', b'K', 3, 4, ..] => return Some(Self::EspectreNpz),
             // A length, then the number of the ADR-018 family.
             [_, _, 0, 0, _, _, 0x11, 0xC5, ..] => return Some(Self::Adr018),
