@@ -438,9 +438,11 @@ fn without_nulls(mut value: Value) -> Value {
 fn state(device: &Device) -> &'static str {
     match device.state() {
         DeviceState::Unspecified => "unknown",
-        DeviceState::Provisioned => "provisioned",
-        DeviceState::Connected => "connected",
-        DeviceState::Disconnected => "disconnected",
+        DeviceState::Provisioning => "provisioning",
+        DeviceState::Active => "active",
+        DeviceState::Degraded => "degraded",
+        DeviceState::Offline => "offline",
+        DeviceState::Maintenance => "maintenance",
     }
 }
 

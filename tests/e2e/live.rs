@@ -79,7 +79,7 @@ async fn a_sender_is_discovered_registered_heard_and_missed() -> anyhow::Result<
     let mut watch = devices.watch_devices(request).await?.into_inner();
     let gone = async {
         while let Some(answer) = watch.message().await? {
-            if answer.device.unwrap_or_default().state() == DeviceState::Disconnected {
+            if answer.device.unwrap_or_default().state() == DeviceState::Offline {
                 return Ok(());
             }
         }

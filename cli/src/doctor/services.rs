@@ -188,7 +188,7 @@ fn device(report: &mut Report, device: &Device) {
         ),
         Some(last) => {
             let seen = format!("{name}: last frame {}{rate}, {} lost", last.to_rfc3339_opts(SecondsFormat::Millis, true), device.frames_lost);
-            if device.state() == DeviceState::Connected {
+            if matches!(device.state(), DeviceState::Active | DeviceState::Degraded) {
                 report.ok(seen);
             } else {
                 report.warn(format!("{seen}; disconnected"), "the station has no traffic; ping it at 100 Hz");

@@ -33,7 +33,7 @@ async fn a_device_from_its_creation_to_its_end() {
     let device = system.json(&[&create[..], &["--json"]].concat()).await;
     assert_eq!(device["name"], "hall-1");
     assert_eq!(device["zone"], "hall");
-    assert_eq!(device["state"], "provisioned");
+    assert_eq!(device["state"], "provisioning");
     assert_eq!(device.get("frame_rate_hz"), None, "not measured, so absent");
 
     let mut watch = system.fresnel(&["devices", "watch", "--json"]);
@@ -63,7 +63,7 @@ async fn a_device_from_its_creation_to_its_end() {
 
     let (_, table, _) = system.output(&["devices", "list", "--zone", "den"]).await;
     assert!(
-        table.contains("hall-1") && table.contains("provisioned"),
+        table.contains("hall-1") && table.contains("provisioning"),
         "{table}"
     );
     assert_eq!(

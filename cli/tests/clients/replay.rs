@@ -60,7 +60,7 @@ async fn a_restart_of_the_gateway_in_mid_replay_is_survived() {
     // Its frames have begun to come.
     loop {
         let change: Value = serde_json::from_str(&devices.line().await).unwrap();
-        if change["device"]["state"] == "connected" {
+        if change["device"]["state"] == "active" {
             break;
         }
     }
@@ -86,7 +86,7 @@ async fn ctrl_c_cancels_the_replay() {
     ]);
     loop {
         let change: Value = serde_json::from_str(&devices.line().await).unwrap();
-        if change["device"]["state"] == "connected" {
+        if change["device"]["state"] == "active" {
             break;
         }
     }

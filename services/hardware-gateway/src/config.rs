@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::gate::Holds;
+
 /// The gateway's own configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,8 +20,44 @@ pub struct Config {
     pub in_flight: usize,
     /// Seconds for which errors of one device and code are gathered into one event.
     pub error_interval_s: f64,
+    /// How devices are judged.
+    pub health: Health,
     /// Largest recording that is accepted, in bytes.
     pub max_recording_bytes: u64,
+}
+
+/// How the health of devices is judged.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Full seconds that rate, loss, jitter and signal are measured over; at most 60.
+    pub window_s: u32,
+    /// Seconds that something must be wrong before it is said.
+    pub raise_after_s: f64,
+    /// Seconds that it must be right again before that is said.
+    pub clear_after_s: f64,
+}
+
+impl Health {
+    /// The hold times.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn holds(&self) -> Holds {
+        Holds {
+            raise_us: (self.raise_after_s * 1e6) as i64,
+            clear_us: (self.clear_after_s * 1e6) as i64,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            window_s: 5,
+            raise_after_s: 3.0,
+            clear_after_s: 10.0,
+        }
+    }
 }
 
 /// The UDP listener.
@@ -40,6 +78,7 @@ impl Default for Config {
             announce_budget_per_s: 1000,
             in_flight: 4096,
             error_interval_s: 10.0,
+            health: Health::default(),
             max_recording_bytes: 256 * 1024 * 1024,
         }
     }
@@ -67,6 +106,14 @@ impl runtime::ServiceConfig for Config {
         };
         positive("device_timeout_s", self.device_timeout_s)?;
         positive("error_interval_s", self.error_interval_s)?;
+        positive("health.raise_after_s", self.health.raise_after_s)?;
+        positive("health.clear_after_s", self.health.clear_after_s)?;
+        if !(1..=60).contains(&self.health.window_s) {
+            return Err(format!(
+                "health.window_s = {}: must be 1 to 60",
+                self.health.window_s
+            ));
+        }
         if self.in_flight == 0 {
             return Err("in_flight = 0: at least 1".into());
         }

@@ -44,12 +44,22 @@ pub enum Error {
         by: String,
     },
     /// The etag is not the current one, or somebody else changed the device at the same time, repeatedly.
-    #[error("device {name:?} was changed by somebody else (etag {etag:?} is not current)")]
+    #[error("{kind} {name:?} was changed by somebody else (etag {etag:?} is not current)")]
     Changed {
-        /// The device.
+        /// device or zone.
+        kind: &'static str,
+        /// Its name.
         name: String,
         /// The etag that was given.
         etag: String,
+    },
+    /// The state of things does not allow it.
+    #[error("{problem}")]
+    Refused {
+        /// UPPER_SNAKE_CASE.
+        reason: &'static str,
+        /// What stands against it, and what to do first.
+        problem: String,
     },
     /// The recording cannot be read.
     #[error("recording {recording}: {source}")]
@@ -80,6 +90,9 @@ impl From<Error> for Status {
                 runtime::refuse(Code::AlreadyExists, "ALREADY_REGISTERED", message)
             }
             Error::Changed { .. } => runtime::refuse(Code::Aborted, "ETAG_MISMATCH", message),
+            Error::Refused { reason, .. } => {
+                runtime::refuse(Code::FailedPrecondition, reason, message)
+            }
             Error::Recording { .. } => runtime::invalid_argument("recording", message),
             Error::Bus(_) => runtime::refuse(Code::Unavailable, "BUS_UNAVAILABLE", message),
             Error::Encode(_) => runtime::refuse(Code::Internal, "ENCODING", message),

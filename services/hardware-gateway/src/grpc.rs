@@ -2,6 +2,7 @@
 
 mod devices;
 mod recordings;
+mod zones;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,15 +11,18 @@ use events::{Name, Timestamp};
 use futures::{Stream, StreamExt};
 use proto::gateway::v1::device_service_server::DeviceServiceServer;
 use proto::gateway::v1::recording_service_server::RecordingServiceServer;
+use proto::gateway::v1::zone_service_server::ZoneServiceServer;
 use runtime::{Runtime, invalid_argument};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use self::devices::DeviceApi;
 use self::recordings::RecordingApi;
+use self::zones::ZoneApi;
 use crate::error::Error;
 use crate::lifecycle::Devices;
 use crate::source::replay::Replays;
+use crate::zone::store::Zones;
 
 /// Items in a page where the request does not say.
 const PAGE_SIZE: usize = 100;
@@ -35,6 +39,8 @@ pub async fn serve(
     max_recording_bytes: u64,
 ) -> anyhow::Result<()> {
     let mut routes = tonic::service::Routes::builder();
+    let zones = Arc::new(Zones::open(Arc::clone(&devices)).await?);
+    routes.add_service(ZoneServiceServer::new(ZoneApi { zones }));
     routes.add_service(DeviceServiceServer::new(DeviceApi { devices }));
     routes.add_service(RecordingServiceServer::new(RecordingApi {
         replays,
@@ -44,6 +50,7 @@ pub async fn serve(
         routes.routes(),
         &[
             "fresnel.gateway.v1.DeviceService",
+            "fresnel.gateway.v1.ZoneService",
             "fresnel.gateway.v1.RecordingService",
         ],
     )

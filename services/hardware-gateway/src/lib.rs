@@ -6,20 +6,22 @@
 
 pub mod config;
 pub mod device;
+pub mod driver;
 pub mod error;
 pub mod faults;
 mod grpc;
+pub mod health;
 pub mod lifecycle;
 pub mod publish;
 pub mod registry;
 pub mod source;
 pub mod track;
+pub mod zone;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::Timestamp;
-use events::hardware::DisconnectReason;
 use runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +48,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     rt.announce("udp", socket.local_addr()?);
     let bus = rt.bus().await?;
     let source = rt.source().to_owned();
-    let devices = Arc::new(Devices::load(bus.clone(), source.clone()).await?);
+    let devices = Arc::new(Devices::load(bus.clone(), source.clone(), config.health).await?);
     let replays = Arc::new(
         Replays::open(Setup {
             bus: bus.clone(),
@@ -118,10 +120,11 @@ async fn lifecycle_task(
                 let now = Timestamp::now();
                 let silent = devices.registry().silent(now.as_micros(), timeout_us, started_us);
                 for name in silent {
-                    if let Err(error) = devices.disconnected(&name, DisconnectReason::Timeout, now, None).await {
+                    if let Err(error) = devices.lost(&name, now).await {
                         tracing::warn!(device = %name, error = chain(&error), "a disconnect could not be stored");
                     }
                 }
+                devices.judge(now).await;
                 report(&devices, &faults, now, false).await;
             }
         }

@@ -9,10 +9,16 @@ use events::{DataSource, DomainEvent, EventEnvelope, Name, Timestamp};
 use uuid::Uuid;
 
 use crate::device::{Device, State};
+use crate::faults::Report;
+use crate::health::gate::Holds;
+use crate::health::meter::{Measured, Meter};
+use crate::health::{Change, Expected, ExpectedRate, Health, Status};
 use crate::track::{Order, Track};
 
 /// Senders that are remembered without being registered; beyond it new ones are only counted.
 const MAX_DISCOVERED: usize = 1024;
+/// Senders of which the last fault is remembered.
+const MAX_FAULTS: usize = 64;
 
 /// One registered device.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +41,39 @@ pub struct Entry {
     pub run: Option<Uuid>,
     /// A connect or disconnect of it is being appended.
     pub changing: bool,
+    /// What was measured over the last seconds, of live frames.
+    pub meter: Meter,
+    /// The judgement on it.
+    pub health: Health,
+    /// Counts of the present or last connection: frames, malformed datagrams.
+    pub connection: (u64, u64),
+    /// Frames that were counted and not published, in maintenance.
+    pub suppressed: u64,
+}
+
+impl Entry {
+    /// What the device is held against.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        let config = self.device.config.as_ref();
+        let configured = config.and_then(|config| config.sampling_rate_hz);
+        Expected {
+            rate: match configured {
+                Some(hz) => Some(ExpectedRate::Configured(f64::from(hz))),
+                None => self.meter.learned_hz().map(ExpectedRate::Learned),
+            },
+            bandwidth_mhz: config
+                .and_then(|config| config.bandwidth.as_deref())
+                .and_then(|text| text.strip_suffix("MHz")?.parse().ok()),
+            channel: config.and_then(|config| config.channel).map(u32::from),
+        }
+    }
+
+    /// What was measured before `now_us`; nothing of recordings, whose time is their own.
+    #[must_use]
+    pub fn measured(&self, window: u32, now_us: i64) -> Option<Measured> {
+        (self.source != Some(DataSource::Replay)).then(|| self.meter.measured(window, now_us))
+    }
 }
 
 /// A sender that is not registered.
@@ -66,11 +105,28 @@ pub enum Verdict {
         /// How it stands to the frames before it.
         order: Order,
     },
+    /// It belongs to a device in maintenance: counted, and not to be published.
+    Maintenance,
     /// Its sender is not registered.
     Unregistered {
         /// It was never heard before.
         first: bool,
     },
+}
+
+/// What reached the gateway since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reception {
+    /// Frames that could be decoded.
+    pub frames: u64,
+    /// Those of senders that are not registered.
+    pub unregistered: u64,
+    /// Those of devices in maintenance.
+    pub suppressed: u64,
+    /// What could not be decoded.
+    pub malformed: u64,
+    /// Wall clock of the newest frame, microseconds.
+    pub last_frame_us: Option<i64>,
 }
 
 /// All that the gateway knows of devices.
@@ -79,6 +135,8 @@ pub struct Registry {
     devices: BTreeMap<Name, Entry>,
     by_hardware: HashMap<String, Name>,
     discovered: BTreeMap<String, Discovered>,
+    reception: Reception,
+    faults: BTreeMap<String, Report>,
 }
 
 impl Registry {
@@ -135,6 +193,8 @@ impl Registry {
         frame: &Frame,
         now_us: i64,
     ) -> Verdict {
+        self.reception.frames += 1;
+        self.reception.last_frame_us = Some(now_us);
         if let Some(name) = self.by_hardware.get(hardware_id).cloned() {
             let zone = self
                 .devices
@@ -146,13 +206,15 @@ impl Registry {
             } else {
                 DataSource::Live
             };
-            return self.accept(name, zone, frame, source, |entry| {
+            let note = |entry: &mut Entry| {
                 entry.heard_us = Some(now_us);
                 if entry.address.as_deref() != Some(address) {
                     entry.address = Some(address.to_owned());
                 }
-            });
+            };
+            return self.accept(name, zone, frame, source, Some(now_us), note);
         }
+        self.reception.unregistered += 1;
         let seen = Timestamp::from_micros(now_us);
         if let Some(known) = self.discovered.get_mut(hardware_id) {
             known.last_seen = seen;
@@ -182,12 +244,13 @@ impl Registry {
         source: DataSource,
         run: Uuid,
     ) -> Verdict {
-        self.accept(name.clone(), zone.to_owned(), frame, source, |entry| {
+        let note = |entry: &mut Entry| {
             if entry.run != Some(run) {
                 entry.run = Some(run);
                 entry.track = Track::default();
             }
-        })
+        };
+        self.accept(name.clone(), zone.to_owned(), frame, source, None, note)
     }
 
     /// Notes that a replay no longer feeds the device.
@@ -203,6 +266,7 @@ impl Registry {
         zone: String,
         frame: &Frame,
         source: DataSource,
+        arrived_us: Option<i64>,
         note: impl FnOnce(&mut Entry),
     ) -> Verdict {
         let entry = self.devices.entry(name.clone()).or_default();
@@ -212,10 +276,25 @@ impl Registry {
             entry.source = Some(source);
             entry.track = Track::default();
         }
+        let lost = entry.track.lost;
         let order = entry.track.push(frame);
-        let connects =
-            entry.device.exists() && entry.device.state != State::Connected && !entry.changing;
+        let connects = entry.device.awaits_frames() && !entry.changing;
         entry.changing |= connects;
+        if connects {
+            entry.connection = (0, 0);
+            entry.meter.restart();
+            entry.health = Health::default();
+        }
+        entry.connection.0 += 1;
+        if let Some(now_us) = arrived_us {
+            let missing = entry.track.lost.cast_signed() - lost.cast_signed();
+            entry.meter.frame(frame, missing, now_us);
+            if entry.device.state == State::Maintenance {
+                entry.suppressed += 1;
+                self.reception.suppressed += 1;
+                return Verdict::Maintenance;
+            }
+        }
         Verdict::Accepted {
             device: name,
             zone,
@@ -225,7 +304,8 @@ impl Registry {
     }
 
     /// Counts a malformed datagram and says under which name: the device's, or one made from the sender's address.
-    pub fn malformed(&mut self, hardware_id: Option<&str>, address: &str) -> String {
+    pub fn malformed(&mut self, hardware_id: Option<&str>, address: &str, now_us: i64) -> String {
+        self.reception.malformed += 1;
         let name = hardware_id
             .and_then(|id| self.by_hardware.get(id))
             .or_else(|| {
@@ -243,6 +323,8 @@ impl Registry {
         };
         if let Some(entry) = self.devices.get_mut(&name) {
             entry.malformed += 1;
+            entry.connection.1 += 1;
+            entry.meter.malformed(now_us);
         }
         name.to_string()
     }
@@ -254,13 +336,62 @@ impl Registry {
             .iter()
             .filter(|(_, entry)| {
                 let heard = entry.heard_us.unwrap_or(started_us);
-                entry.device.state == State::Connected
+                entry.device.is_connected()
                     && !entry.changing
                     && entry.run.is_none()
                     && now_us.saturating_sub(heard) >= timeout_us
             })
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// Judges each connected device that lives at `now_us`: those whose health changed, and how.
+    pub fn judge(&mut self, window: u32, holds: Holds, now_us: i64) -> Vec<(Name, Change)> {
+        let mut changes = Vec::new();
+        for (name, entry) in &mut self.devices {
+            let live = entry.device.is_connected() && entry.run.is_none() && !entry.changing;
+            if !live || entry.source == Some(DataSource::Replay) {
+                continue;
+            }
+            let measured = entry.meter.measured(window, now_us);
+            if measured.seconds < window {
+                continue; // nothing to judge by yet
+            }
+            let expected = entry.expected();
+            let Some(change) = entry.health.judge(&measured, &expected, holds, now_us) else {
+                continue;
+            };
+            let before = entry.device.health.unwrap_or(Status::Healthy);
+            if change.status != before || !change.findings.is_empty() {
+                changes.push((name.clone(), change));
+            }
+        }
+        changes
+    }
+
+    /// What reached the gateway.
+    #[must_use]
+    pub fn reception(&self) -> Reception {
+        self.reception
+    }
+
+    /// The newest fault of each sender.
+    pub fn faults(&self) -> impl Iterator<Item = &Report> {
+        self.faults.values()
+    }
+
+    /// Remembers what could not be decoded, with the count of all.
+    pub fn remember_fault(&mut self, report: &Report) {
+        let known = self.faults.get(&report.device).map(|known| known.count);
+        if known.is_none() && self.faults.len() >= MAX_FAULTS {
+            return;
+        }
+        let count = known.unwrap_or(0).saturating_add(report.count);
+        let report = Report {
+            count,
+            ..report.clone()
+        };
+        self.faults.insert(report.device.clone(), report);
     }
 
     /// A registered device.

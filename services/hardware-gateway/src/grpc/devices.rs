@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use events::{Name, Timestamp};
+use events::hardware::DeviceConfig;
+use events::{DataSource, Name, Timestamp};
 use proto::gateway::v1 as pb;
 use proto::gateway::v1::device_service_server::DeviceService;
 use runtime::invalid_argument;
@@ -11,7 +12,10 @@ use tonic::{Request, Response, Status};
 
 use super::{BoxStream, Reply, async_stream, next_page, page_items, parse_name, time};
 use crate::device::State as DeviceState;
+use crate::driver;
 use crate::error::Error;
+use crate::health::advice::advice;
+use crate::health::{Cause, ExpectedRate, Status as Health};
 use crate::lifecycle::{Devices, Settings};
 use crate::registry::{Discovered, Entry};
 
@@ -42,7 +46,7 @@ impl DeviceService for DeviceApi {
             .create(&name, settings, &request_id, validate_only)
             .await?;
         Ok(Response::new(pb::CreateDeviceResponse {
-            device: Some(render(&name, &entry)),
+            device: Some(self.render(&name, &entry)),
         }))
     }
 
@@ -54,7 +58,7 @@ impl DeviceService for DeviceApi {
         let registry = self.devices.registry();
         let entry = registry.get(&name).ok_or_else(|| not_found(&name))?;
         Ok(Response::new(pb::GetDeviceResponse {
-            device: Some(render(&name, entry)),
+            device: Some(self.render(&name, entry)),
         }))
     }
 
@@ -74,7 +78,7 @@ impl DeviceService for DeviceApi {
             .filter(|(_, entry)| zone.is_empty() || entry.device.zone == zone);
         let mut devices: Vec<_> = matching
             .take(size + 1)
-            .map(|(name, entry)| render(name, entry))
+            .map(|(name, entry)| self.render(name, entry))
             .collect();
         let next_page_token = next_page(&mut devices, size, |device| device.name.clone());
         Ok(Response::new(pb::ListDevicesResponse {
@@ -137,7 +141,7 @@ impl DeviceService for DeviceApi {
             .update(&name, &device.etag, validate_only, edit)
             .await?;
         Ok(Response::new(pb::UpdateDeviceResponse {
-            device: Some(render(&name, &entry)),
+            device: Some(self.render(&name, &entry)),
         }))
     }
 
@@ -150,6 +154,133 @@ impl DeviceService for DeviceApi {
             .delete(&parse_name("name", &name)?, &etag)
             .await?;
         Ok(Response::new(pb::DeleteDeviceResponse {}))
+    }
+
+    async fn configure_device(
+        &self,
+        request: Request<pb::ConfigureDeviceRequest>,
+    ) -> Reply<pb::ConfigureDeviceResponse> {
+        let pb::ConfigureDeviceRequest {
+            name,
+            configuration,
+            update_mask,
+            etag,
+            validate_only,
+            request_id,
+        } = request.into_inner();
+        let name = parse_name("name", &name)?;
+        let new = configuration.ok_or_else(|| invalid_argument("configuration", "is missing"))?;
+        let channel = new
+            .channel
+            .map(u8::try_from)
+            .transpose()
+            .map_err(|_| invalid_argument("configuration.channel", "is no channel number"))?;
+        let mut paths = update_mask.map(|mask| mask.paths).unwrap_or_default();
+        if let Some(path) = paths
+            .iter()
+            .find(|path| *path != "*" && !SETTINGS.contains(&path.as_str()))
+        {
+            return Err(invalid_argument(
+                "update_mask",
+                format!("{path:?} cannot be configured; {} can", SETTINGS.join(", ")),
+            ));
+        }
+        if paths.is_empty() {
+            // AIP-134: without a mask, the fields that are set.
+            let set = [
+                new.sampling_rate_hz.is_some(),
+                new.bandwidth_mhz.is_some(),
+                new.channel.is_some(),
+            ];
+            let named = SETTINGS.iter().zip(set).filter(|(_, set)| *set);
+            paths = named.map(|(path, _)| (*path).to_owned()).collect();
+        }
+        if paths.is_empty() {
+            return Err(invalid_argument("configuration", "says nothing"));
+        }
+        let named = |path: &str| paths.iter().any(|p| p == path || p == "*");
+        let edit = |config: &mut DeviceConfig| {
+            if named("sampling_rate_hz") {
+                config.sampling_rate_hz = new.sampling_rate_hz;
+            }
+            if named("bandwidth_mhz") {
+                config.bandwidth = new.bandwidth_mhz.map(|mhz| format!("{mhz}MHz"));
+            }
+            if named("channel") {
+                config.channel = channel;
+            }
+            Ok(())
+        };
+        let entry = self
+            .devices
+            .configure(&name, &etag, &request_id, validate_only, edit)
+            .await?;
+        Ok(Response::new(pb::ConfigureDeviceResponse {
+            device: Some(self.render(&name, &entry)),
+        }))
+    }
+
+    async fn enter_maintenance(
+        &self,
+        request: Request<pb::EnterMaintenanceRequest>,
+    ) -> Reply<pb::EnterMaintenanceResponse> {
+        let pb::EnterMaintenanceRequest {
+            name,
+            etag,
+            validate_only,
+        } = request.into_inner();
+        let name = parse_name("name", &name)?;
+        let entry = self
+            .devices
+            .enter_maintenance(&name, &etag, validate_only)
+            .await?;
+        Ok(Response::new(pb::EnterMaintenanceResponse {
+            device: Some(self.render(&name, &entry)),
+        }))
+    }
+
+    async fn leave_maintenance(
+        &self,
+        request: Request<pb::LeaveMaintenanceRequest>,
+    ) -> Reply<pb::LeaveMaintenanceResponse> {
+        let pb::LeaveMaintenanceRequest {
+            name,
+            etag,
+            validate_only,
+        } = request.into_inner();
+        let name = parse_name("name", &name)?;
+        let entry = self
+            .devices
+            .leave_maintenance(&name, &etag, validate_only)
+            .await?;
+        Ok(Response::new(pb::LeaveMaintenanceResponse {
+            device: Some(self.render(&name, &entry)),
+        }))
+    }
+
+    async fn get_reception(
+        &self,
+        _: Request<pb::GetReceptionRequest>,
+    ) -> Reply<pb::GetReceptionResponse> {
+        let registry = self.devices.registry();
+        let reception = registry.reception();
+        let faults = registry.faults().map(|fault| pb::SenderFault {
+            sender: fault.device.clone(),
+            code: fault.code.clone(),
+            message: fault.message.clone(),
+            count: fault.count,
+            time: Some(time(Timestamp::from_micros(fault.first_us))),
+        });
+        Ok(Response::new(pb::GetReceptionResponse {
+            frames: reception.frames,
+            frames_unregistered: reception.unregistered,
+            frames_suppressed: reception.suppressed,
+            malformed: reception.malformed,
+            last_frame_time: reception
+                .last_frame_us
+                .map(|us| time(Timestamp::from_micros(us))),
+            faults: faults.collect(),
+        }))
     }
 
     type WatchDevicesStream = BoxStream<pb::WatchDevicesResponse>;
@@ -178,9 +309,10 @@ impl DeviceService for DeviceApi {
                     if only.as_ref().is_some_and(|only| *only != name) {
                         continue;
                     }
+                    let now_us = Timestamp::now().as_micros();
                     let answer = match devices.registry().get(&name) {
                         Some(entry) => pb::WatchDevicesResponse {
-                            device: Some(render(&name, entry)),
+                            device: Some(render(&name, entry, devices.health_window, now_us)),
                             deleted: false,
                         },
                         None => pb::WatchDevicesResponse {
@@ -257,7 +389,23 @@ fn fields(settings: &mut Settings) -> [(&'static str, &mut String); 3] {
     ]
 }
 
-fn render(name: &Name, entry: &Entry) -> pb::Device {
+/// What can be configured.
+const SETTINGS: [&str; 3] = ["sampling_rate_hz", "bandwidth_mhz", "channel"];
+
+impl DeviceApi {
+    fn render(&self, name: &Name, entry: &Entry) -> pb::Device {
+        render(
+            name,
+            entry,
+            self.devices.health_window,
+            Timestamp::now().as_micros(),
+        )
+    }
+}
+
+/// The resource, with what was measured over the `window` seconds before `now_us`.
+#[allow(clippy::cast_possible_truncation)]
+fn render(name: &Name, entry: &Entry, window: u32, now_us: i64) -> pb::Device {
     let Entry {
         device,
         track,
@@ -266,10 +414,16 @@ fn render(name: &Name, entry: &Entry) -> pb::Device {
     } = entry;
     let state = match device.state {
         DeviceState::Absent => pb::DeviceState::Unspecified,
-        DeviceState::Provisioned => pb::DeviceState::Provisioned,
-        DeviceState::Connected => pb::DeviceState::Connected,
-        DeviceState::Disconnected => pb::DeviceState::Disconnected,
+        DeviceState::Provisioning => pb::DeviceState::Provisioning,
+        DeviceState::Active => pb::DeviceState::Active,
+        DeviceState::Degraded => pb::DeviceState::Degraded,
+        DeviceState::Offline => pb::DeviceState::Offline,
+        DeviceState::Maintenance => pb::DeviceState::Maintenance,
     };
+    let measured = entry.measured(window, now_us).unwrap_or_default();
+    let expected = entry.expected();
+    let narrow = |value: Option<f64>| value.map(|value| value as f32);
+    let causes = causes(entry, window, now_us);
     pb::Device {
         name: name.to_string(),
         zone: device.zone.clone(),
@@ -292,7 +446,141 @@ fn render(name: &Name, entry: &Entry) -> pb::Device {
         antennas: track.antennas,
         channel: track.channel,
         bandwidth_mhz: track.bandwidth_mhz,
+        health: health(entry).into(),
+        recommended_action: causes
+            .first()
+            .map(|cause| cause.action.clone())
+            .unwrap_or_default(),
+        causes,
+        loss: narrow(measured.loss),
+        jitter_ms: narrow(measured.jitter_ms),
+        snr_db: narrow(measured.snr_db),
+        error_rate: narrow(measured.error_rate),
+        expected_rate_hz: narrow(expected.rate.map(ExpectedRate::hz)),
+        expected_rate_source: match expected.rate {
+            None => pb::RateSource::Unspecified,
+            Some(ExpectedRate::Configured(_)) => pb::RateSource::Configured,
+            Some(ExpectedRate::Learned(_)) => pb::RateSource::Learned,
+        }
+        .into(),
+        configuration: device.config.as_ref().and_then(|config| {
+            let configuration = pb::DeviceConfiguration {
+                sampling_rate_hz: config.sampling_rate_hz,
+                bandwidth_mhz: expected.bandwidth_mhz,
+                channel: expected.channel,
+                applied: false,
+                driver_note: String::new(),
+            };
+            let said = configuration != pb::DeviceConfiguration::default();
+            said.then(|| pb::DeviceConfiguration {
+                driver_note: driver::of(&device.device_type).note.to_owned(),
+                ..configuration
+            })
+        }),
+        deviations: deviations(entry, track.rate_hz),
+        frames_suppressed: entry.suppressed,
+        data_source: entry
+            .source
+            .map(|source| match source {
+                DataSource::Live => "live",
+                DataSource::Replay => "replay",
+                DataSource::Simulated => "simulated",
+            })
+            .unwrap_or_default()
+            .to_owned(),
     }
+}
+
+fn severity(status: Health) -> pb::HealthStatus {
+    match status {
+        Health::Healthy => pb::HealthStatus::Healthy,
+        Health::Degraded => pb::HealthStatus::Degraded,
+        Health::Unhealthy => pb::HealthStatus::Unhealthy,
+        Health::Offline => pb::HealthStatus::Offline,
+    }
+}
+
+/// Unknown until it was judged, and for what recordings feed.
+fn health(entry: &Entry) -> pb::HealthStatus {
+    match entry.device.state {
+        DeviceState::Offline if entry.source != Some(DataSource::Replay) => {
+            pb::HealthStatus::Offline
+        }
+        DeviceState::Active | DeviceState::Degraded
+            if entry.health.judged() && entry.run.is_none() =>
+        {
+            severity(entry.health.status())
+        }
+        _ => pb::HealthStatus::Unspecified,
+    }
+}
+
+fn causes(entry: &Entry, window: u32, now_us: i64) -> Vec<pb::HealthCause> {
+    let measured = entry.measured(window, now_us).unwrap_or_default();
+    let expected = entry.expected();
+    let say = |cause: Cause, status: Health| pb::HealthCause {
+        cause: cause.as_str().to_owned(),
+        severity: severity(status).into(),
+        action: advice(cause, &measured, &expected),
+    };
+    match entry.device.state {
+        DeviceState::Active | DeviceState::Degraded => {
+            let findings = entry.health.findings().iter();
+            findings
+                .map(|finding| say(finding.cause, finding.status))
+                .collect()
+        }
+        DeviceState::Provisioning | DeviceState::Offline
+            if entry.source != Some(DataSource::Replay)
+                && entry.device.device_type != "recording"
+                && !entry.device.hardware_id.starts_with("recording:") =>
+        {
+            let cause = if measured.frames == 0 && measured.malformed > 0 {
+                Cause::Malformed
+            } else {
+                Cause::NoFrames
+            };
+            vec![say(cause, Health::Offline)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The rate deviates by more than a tenth; bandwidth and channel by anything.
+fn deviations(entry: &Entry, rate_hz: Option<f32>) -> Vec<pb::Deviation> {
+    let expected = entry.expected();
+    let mut all = Vec::new();
+    let mut deviate = |setting: &str, expected: String, measured: String| {
+        all.push(pb::Deviation {
+            setting: setting.to_owned(),
+            expected,
+            measured,
+        });
+    };
+    if let (Some(ExpectedRate::Configured(hz)), Some(measured)) = (expected.rate, rate_hz)
+        && (f64::from(measured) - hz).abs() > hz / 10.0
+    {
+        deviate(
+            "sampling_rate_hz",
+            format!("{hz:.0}"),
+            format!("{measured:.1}"),
+        );
+    }
+    for (setting, expected, measured) in [
+        (
+            "bandwidth_mhz",
+            expected.bandwidth_mhz,
+            entry.track.bandwidth_mhz,
+        ),
+        ("channel", expected.channel, entry.track.channel),
+    ] {
+        if let (Some(expected), Some(measured)) = (expected, measured)
+            && expected != measured
+        {
+            deviate(setting, expected.to_string(), measured.to_string());
+        }
+    }
+    all
 }
 
 fn render_discovered(id: &str, found: &Discovered) -> pb::DiscoveredDevice {

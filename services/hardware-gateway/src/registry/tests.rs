@@ -238,11 +238,11 @@ fn a_deleted_device_is_gone_and_its_name_free_at_its_version() {
 fn malformed_datagrams_are_attributed_by_node_then_address_then_sender() {
     let mut registry = registered();
     hear(&mut registry, 0, 0);
-    assert_eq!(registry.malformed(Some("adr018:7"), "127.0.0.9"), "lamp");
-    assert_eq!(registry.malformed(None, "127.0.0.1"), "lamp");
-    assert_eq!(registry.malformed(None, "127.0.0.9"), "sender-127-0-0-9");
+    assert_eq!(registry.malformed(Some("adr018:7"), "127.0.0.9", 0), "lamp");
+    assert_eq!(registry.malformed(None, "127.0.0.1", 0), "lamp");
+    assert_eq!(registry.malformed(None, "127.0.0.9", 0), "sender-127-0-0-9");
     assert_eq!(
-        registry.malformed(Some("adr018:99"), "fe80::1"),
+        registry.malformed(Some("adr018:99"), "fe80::1", 0),
         "sender-fe80--1"
     );
     assert_eq!(

@@ -191,7 +191,10 @@ impl Listener {
             Err(error) => {
                 self.malformed.add(1, &[]);
                 let id = adr018::peek_node(datagram).map(hardware_id);
-                let device = self.devices.registry().malformed(id.as_deref(), &address);
+                let device = self
+                    .devices
+                    .registry()
+                    .malformed(id.as_deref(), &address, now_us);
                 self.fault(&device, error.code(), now_us, || {
                     format!("datagram from {peer}: {error}")
                 });
@@ -232,6 +235,7 @@ impl Listener {
                     zone,
                 })
             }
+            Verdict::Maintenance => None,
             Verdict::Unregistered { first } => {
                 self.unregistered.add(1, &[]);
                 if first {
