@@ -1,6 +1,7 @@
 //! The gRPC server: health, reflection, and the edge that every request passes.
 
 mod edge;
+pub(crate) mod operations;
 
 use std::collections::HashSet;
 use std::sync::Arc;

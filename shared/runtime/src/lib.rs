@@ -20,6 +20,7 @@ mod signals;
 mod status;
 mod tasks;
 mod telemetry;
+pub mod workflow;
 
 use std::process::ExitCode;
 
@@ -30,10 +31,12 @@ pub use config::{
     without_user,
 };
 pub use exit::{Exit, Unreachable};
+pub use grpc::operations::{OPERATIONS, OperationsApi, operation};
 pub use process::{Ending, Process, Started, tokio_runtime};
 pub use service::Runtime;
 pub use status::{invalid_argument, refuse};
 pub use tasks::Fault;
+pub use workflow::{Begun, NewWorkflow, Run, Workflow, WorkflowError, Workflows};
 
 /// A service's main: reads the configuration, starts, waits for a signal, drains.
 ///

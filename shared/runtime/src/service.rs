@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use crate::config::{ConfigError, Effective, Limits};
 use crate::grpc::{Health, Server};
 use crate::process::{Shared, Started};
 use crate::tasks::Tasks;
+use crate::workflow::{Run, Workflow, Workflows};
 
 /// What `start` wires a service into.
 pub struct Runtime {
@@ -101,6 +103,22 @@ impl Runtime {
             }
         });
         Ok(bus)
+    }
+
+    /// The service's long-running operations. Those that a former process did not end are given back to go on with where
+    /// `resumable` says so, and are ended as `interrupted` otherwise.
+    ///
+    /// # Errors
+    /// Where NATS cannot be reached, or the stored operations cannot be read.
+    pub async fn workflows(
+        &mut self,
+        resumable: impl Fn(&Workflow) -> bool,
+    ) -> anyhow::Result<(Workflows, Vec<Run>)> {
+        let bus = self.shared.bus().await?;
+        // A request that waits ends before the edge cuts it off.
+        let longest = Duration::from_secs_f64(0.8 * self.limits.request_timeout_s);
+        let opened = Workflows::open(bus, &self.source, longest, self.shutdown(), resumable);
+        Ok(opened.await?)
     }
 
     /// Adds a check to `/readyz`: the reason where the service cannot do its work now. It is called on each request, and

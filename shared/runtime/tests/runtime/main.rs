@@ -14,3 +14,4 @@ mod process;
 #[path = "../sample/sample.rs"]
 mod sample;
 mod settings;
+mod workflows;
