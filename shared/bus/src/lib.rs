@@ -2,7 +2,8 @@
 //!
 //! [`table`] says which streams, buckets and object stores there are. [`Bus`] is a connection: it publishes events
 //! ([`Bus::publish`], [`Bus::publish_all`], [`Bus::pipeline`]), keeps aggregates ([`Bus::append`], [`Bus::load`]), runs durable
-//! consumers ([`Bus::consume`]), and reads live ([`Bus::follow`]), past ([`Bus::replay`]) and bulk data ([`Bus::tail`]).
+//! consumers ([`Bus::consume`]), reads live ([`Bus::follow`]), past ([`Bus::replay`]) and bulk data ([`Bus::tail`]), and shares
+//! partitions among processes ([`Bus::claims`]).
 //! [`server`] runs a nats-server as a child.
 //!
 //! Whatever is asked of the server is tried again, over reconnects, within `publish_timeout_s`, and then fails with an error
@@ -10,6 +11,7 @@
 //! repeated publish one message, for two minutes.
 
 mod batch;
+mod claims;
 mod connect;
 mod consume;
 mod deadletter;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 use events::EventEnvelope;
 
+pub use claims::{Claim, Claims};
 pub use deadletter::DeadLetter;
 pub use error::Error;
 pub use follow::Follow;
@@ -248,6 +251,14 @@ impl Bus {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
         self.core.dead_letters(consumer, after, limit).await
+    }
+
+    /// A part in sharing the partitions of the data plane among the processes that claim under `group`; see [`Claims`].
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn claims(&self, group: &str) -> Result<Claims, Error> {
+        Claims::open(&self.core, group).await
     }
 
     /// A KV bucket of the table.

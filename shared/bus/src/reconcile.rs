@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Info, Republish, RetentionPolicy, StorageType,
+    Config, DiscardPolicy, Info, Republish, RetentionPolicy, StorageType, SubjectTransform,
 };
 use async_nats::jetstream::{kv, object_store};
 use futures::future::try_join_all;
@@ -82,10 +82,7 @@ fn wanted(spec: &StreamSpec, scale: f64) -> Config {
         max_messages_per_subject: -1,
         max_consumers: -1,
         max_message_size: -1,
-        storage: match spec.storage {
-            Storage::File => StorageType::File,
-            Storage::Memory => StorageType::Memory,
-        },
+        storage: storage(spec.storage),
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::Old,
         num_replicas: 1,
@@ -96,6 +93,10 @@ fn wanted(spec: &StreamSpec, scale: f64) -> Config {
             source: "*.*.*".to_owned(),
             destination: "{{wildcard(1)}}.{{wildcard(2)}}".to_owned(),
             headers_only: false,
+        }),
+        subject_transform: spec.partitioned.map(|partitioned| SubjectTransform {
+            source: partitioned.published.to_owned(),
+            destination: partitioned.stored.to_owned(),
         }),
         ..Config::default()
     }
@@ -125,6 +126,7 @@ fn change(present: &Config, wanted: &Config) -> Result<Option<Config>, Error> {
         allow_direct: wanted.allow_direct,
         allow_atomic_publish: wanted.allow_atomic_publish,
         republish: wanted.republish.clone(),
+        subject_transform: wanted.subject_transform.clone(),
         ..present.clone()
     };
     Ok((target != *present).then_some(target))
@@ -158,7 +160,7 @@ async fn create_bucket(core: &Core, bucket: &BucketSpec, scale: f64) -> Result<(
         description: bucket.description.to_owned(),
         history: bucket.history,
         max_bytes: table::scaled(bucket.max_bytes, scale),
-        storage: StorageType::File,
+        storage: storage(bucket.storage),
         num_replicas: 1,
         ..kv::Config::default()
     };
@@ -188,6 +190,13 @@ async fn create_store(core: &Core, store: &StoreSpec, scale: f64) -> Result<(), 
             store.name,
             chain(&error)
         ))),
+    }
+}
+
+fn storage(storage: Storage) -> StorageType {
+    match storage {
+        Storage::File => StorageType::File,
+        Storage::Memory => StorageType::Memory,
     }
 }
 

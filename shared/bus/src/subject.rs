@@ -63,7 +63,8 @@ impl Selection {
     }
 }
 
-/// A bare event type means all its keys: `pose.motion_detected` is `pose.motion_detected.*`.
+/// A bare event type means all its keys: `pose.motion_detected` is `pose.motion_detected.*`. A subject of the data plane
+/// means it in whichever partition it lies: `data.csi.hall.esp` is `data.csi.hall.esp.*`.
 pub fn expand(filter: &str) -> Result<String, Error> {
     let fault = |reason: &str| Error::Filter {
         filter: filter.to_owned(),
@@ -88,6 +89,9 @@ pub fn expand(filter: &str) -> Result<String, Error> {
         [context, event] if *context != "data" && *context != "deadletter" && *event != ">" => {
             Ok(format!("{filter}.*"))
         }
+        ["data", plane, _, device] if *plane != "pose" && *device != ">" => {
+            Ok(format!("{filter}.*"))
+        }
         _ => Ok(filter.to_owned()),
     }
 }
@@ -106,9 +110,8 @@ pub fn select(filters: &[String]) -> Result<BTreeMap<&'static str, Selection>, E
             .filter(|stream| asked_for(stream, &expanded))
         {
             for part in stream
-                .subjects
-                .iter()
-                .filter_map(|subject| intersect(subject, &expanded))
+                .stored()
+                .filter_map(|subject| intersect(&subject, &expanded))
             {
                 selected.entry(stream.name).or_default().push(part);
                 served = true;

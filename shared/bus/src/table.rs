@@ -49,7 +49,21 @@ pub struct StreamSpec {
     pub storage: Storage,
     /// For how long a repeated `Nats-Msg-Id` is recognised.
     pub duplicate_window: Duration,
+    /// Subjects to which the server adds a token, the [partition](PARTITIONS) of their zone, in storing them.
+    pub partitioned: Option<Partitioned>,
 }
+
+/// How a stream's subjects get their partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitioned {
+    /// Subjects that get one, as they are published.
+    pub published: &'static str,
+    /// Their form in the stream, as the server's `subject_transform` has it.
+    pub stored: &'static str,
+}
+
+/// Partitions of the data plane: a zone's messages lie in one of them.
+pub const PARTITIONS: u16 = 16;
 
 const fn events(
     name: &'static str,
@@ -65,6 +79,7 @@ const fn events(
         max_bytes: mib * MIB,
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
+        partitioned: None,
     }
 }
 
@@ -81,6 +96,10 @@ pub static STREAMS: &[StreamSpec] = &[
         max_bytes: 256 * MIB,
         storage: Storage::Memory,
         duplicate_window: DUPLICATE_WINDOW,
+        partitioned: Some(Partitioned {
+            published: "data.*.*.*",
+            stored: "data.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{partition(16,2)}}",
+        }),
     },
     StreamSpec {
         name: "FRAMES",
@@ -93,6 +112,7 @@ pub static STREAMS: &[StreamSpec] = &[
         max_bytes: 128 * MIB,
         storage: Storage::Memory,
         duplicate_window: DUPLICATE_WINDOW,
+        partitioned: None,
     },
     events("HARDWARE", &["hardware.*.*"], 90, 128),
     events(
@@ -120,6 +140,7 @@ pub static STREAMS: &[StreamSpec] = &[
         max_bytes: 128 * MIB,
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
+        partitioned: None,
     },
     // The server says here that a message used up its deliveries: the only trace that a crashing worker leaves.
     StreamSpec {
@@ -130,6 +151,7 @@ pub static STREAMS: &[StreamSpec] = &[
         max_bytes: 16 * MIB,
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
+        partitioned: None,
     },
 ];
 
@@ -149,12 +171,19 @@ pub struct BucketSpec {
     pub history: i64,
     /// Bound on its size in bytes at `storage_scale` 1.
     pub max_bytes: u64,
+    /// Where its values are kept.
+    pub storage: Storage,
 }
 
 /// Bucket of the readers' positions.
 pub const CHECKPOINTS: &str = "checkpoints";
 /// Bucket of the aggregates' snapshots.
 pub const SNAPSHOTS: &str = "snapshots";
+
+/// Bucket of the partitions' owners.
+pub const CLAIMS: &str = "claims";
+/// A process that was not heard for this long has lost its partitions.
+pub const MEMBER_LIFETIME: Duration = Duration::from_secs(3);
 
 /// All KV buckets.
 pub static BUCKETS: &[BucketSpec] = &[
@@ -163,24 +192,35 @@ pub static BUCKETS: &[BucketSpec] = &[
         description: "positions of readers of the data plane",
         history: 1,
         max_bytes: 16 * MIB,
+        storage: Storage::File,
     },
     BucketSpec {
         name: SNAPSHOTS,
         description: "states of aggregates, to bound their replay",
         history: 1,
         max_bytes: 64 * MIB,
+        storage: Storage::File,
     },
     BucketSpec {
         name: "config",
         description: "configuration: zones, thresholds, rules, receivers",
         history: 8,
         max_bytes: 64 * MIB,
+        storage: Storage::File,
     },
     BucketSpec {
         name: "replays",
         description: "progress of replays",
         history: 1,
         max_bytes: 16 * MIB,
+        storage: Storage::File,
+    },
+    BucketSpec {
+        name: CLAIMS,
+        description: "which process works which partition",
+        history: 1,
+        max_bytes: MIB,
+        storage: Storage::Memory,
     },
 ];
 
@@ -208,6 +248,18 @@ pub static STORES: &[StoreSpec] = &[
         max_bytes: 256 * MIB,
     },
 ];
+
+impl StreamSpec {
+    /// The filters of its subjects as they are stored: with the partition, where there is one.
+    pub fn stored(&self) -> impl Iterator<Item = String> + '_ {
+        self.subjects.iter().map(|subject| match self.partitioned {
+            Some(partitioned) if subject::intersect(partitioned.published, subject).is_some() => {
+                format!("{subject}.*")
+            }
+            _ => (*subject).to_owned(),
+        })
+    }
+}
 
 /// The stream that takes `subject` (a subject without wildcards).
 #[must_use]

@@ -12,6 +12,7 @@ mod consumers;
 mod data_plane;
 mod followers;
 mod outages;
+mod partitions;
 mod publishing;
 mod sandbox;
 mod servers;
