@@ -15,4 +15,5 @@ mod live;
 mod malformed;
 mod recording_to_alert;
 mod reflection;
+mod scale_out;
 mod tracing_story;

@@ -85,12 +85,33 @@ impl Sandbox {
     /// # Errors
     /// Where it cannot be started.
     pub fn launch(&mut self, service: &'static str) -> anyhow::Result<()> {
+        let args = self.arguments(service, self.addresses.get(service));
+        let process = Process::start(service, self.dir.path(), &args, &self.env)?;
+        self.services.insert(service, process);
+        Ok(())
+    }
+
+    /// Starts another process of a service beside the one that runs, and waits until it is ready. It calls itself
+    /// `another`, and is the caller's, with its addresses.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub async fn another(&self, service: &str) -> anyhow::Result<(Process, Value)> {
+        let dir = self.dir.path().join(format!("another-{service}"));
+        std::fs::create_dir_all(&dir)?;
+        let mut args = self.arguments(service, None);
+        args.extend(["--set".into(), "instance.name=another".into()]);
+        let mut process = Process::start(service, &dir, &args, &self.env)?;
+        let ports = process.ready().await?;
+        Ok((process, ports))
+    }
+
+    /// `known` are the addresses of its former life.
+    fn arguments(&self, service: &str, known: Option<&Value>) -> Vec<String> {
         let mut args = vec!["--nats".to_owned(), self.nats.url()];
         // A restarted service comes back where its clients look for it.
         let address = |key: &str| {
-            let known = self
-                .addresses
-                .get(service)
+            let known = known
                 .and_then(|ports| ports.get(service)?.get(key))
                 .and_then(Value::as_str);
             known.unwrap_or("127.0.0.1:0").to_owned()
@@ -126,9 +147,7 @@ impl Sandbox {
         for set in sets {
             args.extend(["--set".into(), set]);
         }
-        let process = Process::start(service, self.dir.path(), &args, &self.env)?;
-        self.services.insert(service, process);
-        Ok(())
+        args
     }
 
     /// Waits until a service is ready.

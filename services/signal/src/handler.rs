@@ -1,32 +1,22 @@
-//! The service: frames from the data plane in, windows and events out, checkpoints behind them.
+//! The service: shares the partitions of the data plane with the other processes of its kind, and works its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use bus::{DataMessage, Kv, Tail};
-use bytes::Bytes;
-use csi::wire::Decoder;
-use events::{DomainEvent, EventEnvelope, Timestamp};
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, Histogram};
-use prost::Message as _;
+use bus::{Claim, Claims};
 use runtime::Runtime;
-use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::config::{Config, micros};
-use crate::grpc::{self, Board};
-use crate::outputs;
-use crate::pipeline::{Input, Kept, Output, Pipeline, What};
+use crate::board::Board;
+use crate::config::Config;
+use crate::worker::{Metrics, Shared, Worker};
+use crate::{board, grpc, outputs};
 
-/// Key of what is kept over a restart, in the bucket `checkpoints`.
-const STATE: &str = "signal-state";
-/// How often silence is looked for.
-const TICK: Duration = Duration::from_secs(1);
+/// How often a process says that it lives, and looks after the others.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// Starts the service.
 ///
@@ -34,293 +24,109 @@ const TICK: Duration = Duration::from_secs(1);
 /// Where NATS cannot be reached or the gRPC address cannot be bound.
 pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
-    let tail = bus.tail("signal", &["data.csi.*.*".to_owned()]).await?;
-    let state = bus.kv("checkpoints").await?;
-    let mut pipeline = Pipeline::new(config.motion.clone(), rt.source());
+    let claims = bus.claims("signal").await?;
     let board = Board::new(&outputs::method(&config.motion));
-    if let Some(kept) = read_state(&state, tail.created()).await? {
-        pipeline.resume(kept);
-    }
-    for (name, zone) in pipeline.zones().all() {
-        board.put(name, zone, true);
-    }
-    let service = Service {
-        publisher: bus.pipeline(config.in_flight),
-        stream_restarts: tail.restarts(),
-        tail,
-        state,
-        pipeline,
-        decoder: Decoder::default(),
+    let shared = Shared {
+        bus: bus.clone(),
+        config: Arc::new(config),
+        source: rt.source().into(),
         board: board.clone(),
-        metrics: Metrics::new(),
-        checkpointed: None,
-        config,
+        metrics: Arc::new(Metrics::new()),
+        until: claims.until(),
     };
-    rt.spawn("signal", service.run(rt.shutdown()));
+    let mirror = board::mirror(bus, board.clone(), rt.shutdown()).await?;
+    rt.spawn("zone states of other instances", mirror);
+    let shards = Shards {
+        claims,
+        shared,
+        workers: BTreeMap::new(),
+        again: BTreeSet::new(),
+        running: JoinSet::new(),
+    };
+    rt.spawn("signal", shards.run(rt.shutdown()));
     grpc::serve(rt, board).await
 }
 
-/// What is kept, with the stream that it belongs to.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    /// When the stream was made: tells it from a later one of the same name.
-    created: i64,
-    kept: Kept,
+/// The partitions of this process, each with its worker.
+struct Shards {
+    claims: Claims,
+    shared: Shared,
+    workers: BTreeMap<u16, CancellationToken>,
+    /// Partitions that were lost and gained again while their worker had not ended.
+    again: BTreeSet<u16>,
+    running: JoinSet<(u16, anyhow::Result<()>)>,
 }
 
-async fn read_state(state: &Kv, created: i64) -> anyhow::Result<Option<Kept>> {
-    let Some((value, _)) = state
-        .get(STATE)
-        .await
-        .context("reading the state kept before")?
-    else {
-        return Ok(None);
-    };
-    match serde_json::from_slice::<Stored>(&value) {
-        Ok(stored) if stored.created == created => Ok(Some(stored.kept)),
-        Ok(_) => {
-            tracing::info!("the stream of frames is a new one: windows begin anew");
-            Ok(None)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the state kept before is not readable: windows begin anew");
-            Ok(None)
-        }
-    }
-}
-
-struct Metrics {
-    frames: Counter<u64>,
-    windows: Counter<u64>,
-    undecodable: Counter<u64>,
-    processing: Histogram<f64>,
-    lag: Gauge<u64>,
-}
-
-impl Metrics {
-    fn new() -> Self {
-        let meter = opentelemetry::global::meter("signal");
-        let counter = |name: &'static str, what: &'static str| {
-            meter.u64_counter(name).with_description(what).build()
-        };
-        Self {
-            frames: counter("signal_frames", "Frames taken from the data plane"),
-            windows: counter("signal_windows", "Windows evaluated, by state"),
-            undecodable: counter(
-                "signal_undecodable_messages",
-                "Messages of the data plane that are no frame",
-            ),
-            processing: meter
-                .f64_histogram("signal_processing_seconds")
-                .with_description("Time from a batch of frames to its outputs, per frame")
-                .with_boundaries(vec![1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2])
-                .build(),
-            lag: meter
-                .u64_gauge("signal_lag_messages")
-                .with_description(
-                    "Messages of the data plane that wait behind the newest one taken",
-                )
-                .build(),
-        }
-    }
-}
-
-struct Service {
-    config: Config,
-    publisher: bus::Pipeline,
-    tail: Tail,
-    stream_restarts: u64,
-    state: Kv,
-    pipeline: Pipeline,
-    decoder: Decoder,
-    board: Board,
-    metrics: Metrics,
-    /// When, and with what, the state was last written.
-    checkpointed: Option<(Instant, Kept)>,
-}
-
-impl Service {
+impl Shards {
     async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            let batch = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => break,
-                batch = self.tail.next_batch(self.config.batch) => Some(batch?),
-                _ = tick.tick() => None,
-            };
-            match batch {
-                Some(batch) => self.take(&batch).await?,
-                None => self.tick().await?,
-            }
-            let due = Duration::from_secs_f64(self.config.checkpoint_interval_s);
-            if self
-                .checkpointed
-                .as_ref()
-                .is_none_or(|(at, _)| at.elapsed() >= due)
-            {
-                self.checkpoint().await?;
-            }
-        }
-        self.checkpoint().await?;
-        self.tail.close().await?;
-        Ok(())
-    }
-
-    async fn take(&mut self, batch: &[DataMessage]) -> anyhow::Result<()> {
-        if self.tail.restarts() != self.stream_restarts {
-            self.stream_restarts = self.tail.restarts();
-            self.pipeline.stream_restarted();
-        }
-        let began = Instant::now();
-        let mut computing = Duration::ZERO;
-        for message in batch {
-            let frame_began = Instant::now();
-            let outputs = self.outputs(message);
-            let took = frame_began.elapsed();
-            computing += took;
-            for output in outputs {
-                self.publish(output, took).await?;
-            }
-        }
-        let count = batch.len().max(1);
-        self.metrics.frames.add(batch.len() as u64, &[]);
-        self.metrics
-            .processing
-            .record(computing.as_secs_f64() / count as f64, &[]);
-        self.metrics.lag.record(self.tail.pending(), &[]);
-        tracing::trace!(frames = batch.len(), elapsed = ?began.elapsed(), "batch taken");
-        Ok(())
-    }
-
-    fn outputs(&mut self, message: &DataMessage) -> Vec<Output> {
-        let (frame, published) = match self.decoder.decode(&message.payload) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                self.metrics
-                    .undecodable
-                    .add(1, &[KeyValue::new("code", error.code())]);
-                tracing::debug!(subject = message.subject, sequence = message.sequence, %error, "message is no frame");
-                return Vec::new();
-            }
-        };
-        let trace = message.traceparent.as_deref().map(Arc::from);
-        self.pipeline.push(&Input {
-            stream_sequence: message.sequence,
-            frame,
-            published,
-            trace,
-        })
-    }
-
-    async fn tick(&mut self) -> anyhow::Result<()> {
-        let stale = micros(self.config.stale_after_s);
-        for output in self.pipeline.tick(Timestamp::now().as_micros(), stale) {
-            self.publish(output, Duration::ZERO).await?;
-        }
-        Ok(())
-    }
-
-    async fn publish(&mut self, output: Output, took: Duration) -> anyhow::Result<()> {
-        let trace = output.trace;
-        match output.what {
-            What::Zone { zone, changed } => {
-                if let Some(state) = self.pipeline.zones().all().get(&zone) {
-                    self.board.put(&zone, state, changed);
+                _ = rounds.tick() => self.round().await,
+                Some(ended) = self.running.join_next() => {
+                    self.ended(ended.context("a worker panicked")?).await?;
                 }
             }
-            What::Window(window) => {
-                let state = crate::outputs::state_name(&window);
-                self.metrics
-                    .windows
-                    .add(1, &[KeyValue::new("state", state)]);
-                let id = uuid::Uuid::from_slice(&window.signal_id).unwrap_or_default();
-                let run = uuid::Uuid::from_slice(&window.run_id).ok();
-                let id = run.map_or_else(|| id.to_string(), |run| format!("{id}.{}", run.simple()));
-                let subject = format!("data.signal.{}.{}", window.zone, window.device);
-                let payload = Bytes::from(window.encode_to_vec());
-                let span = span("window publish", trace.as_deref());
-                self.publisher
-                    .publish_data(subject, payload, Some(id))
-                    .instrument(span)
-                    .await?;
+        }
+        for worker in self.workers.values() {
+            worker.cancel();
+        }
+        // The partitions stay this process's until its workers have written what they know.
+        while !self.running.is_empty() {
+            tokio::select! {
+                _ = rounds.tick() => { self.claims.round().await; }
+                Some(ended) = self.running.join_next() => ended.context("a worker panicked")?.1?,
             }
-            What::Event(mut event) => {
-                measured(&mut event, took);
-                let span = span("signal publish", trace.as_deref());
-                span.record("event_type", event.event_type.as_str());
-                self.publisher.publish(&event).instrument(span).await?;
+        }
+        self.claims.leave().await.context("leaving the partitions")
+    }
+
+    async fn round(&mut self) {
+        let mine = self.claims.mine().len();
+        for change in self.claims.round().await {
+            match change {
+                Claim::Gained(partition) if self.workers.contains_key(&partition) => {
+                    self.again.insert(partition);
+                }
+                Claim::Gained(partition) => self.work(partition),
+                Claim::Wanted(partition) | Claim::Lost(partition) => {
+                    self.again.remove(&partition);
+                    if let Some(worker) = self.workers.get(&partition) {
+                        worker.cancel();
+                    }
+                }
             }
+        }
+        self.shared.board.share(self.claims.shared());
+        if self.claims.mine().len() != mine {
+            tracing::info!(partitions = ?self.claims.mine(), "partitions of this instance");
+        }
+    }
+
+    fn work(&mut self, partition: u16) {
+        let stop = CancellationToken::new();
+        self.workers.insert(partition, stop.clone());
+        let shared = self.shared.clone();
+        self.running.spawn(async move {
+            let worked = async { Worker::open(shared, partition).await?.run(stop).await };
+            (partition, worked.await)
+        });
+    }
+
+    /// A worker ended, because its partition is wanted elsewhere or was lost.
+    async fn ended(
+        &mut self,
+        (partition, worked): (u16, anyhow::Result<()>),
+    ) -> anyhow::Result<()> {
+        worked.with_context(|| format!("working partition {partition}"))?;
+        self.workers.remove(&partition);
+        if self.again.remove(&partition) {
+            self.work(partition);
+        } else if self.claims.mine().contains(&partition) {
+            self.claims.release(&[partition]).await?;
         }
         Ok(())
     }
-
-    /// What was published is acknowledged first, then the state is written, then the stream let go: a crash between any two
-    /// repeats something that ids make harmless, and loses nothing.
-    async fn checkpoint(&mut self) -> anyhow::Result<()> {
-        let kept = self.pipeline.kept();
-        let checkpoint = self.pipeline.checkpoint();
-        if self
-            .checkpointed
-            .as_ref()
-            .is_some_and(|(_, written)| *written == kept)
-        {
-            return Ok(());
-        }
-        self.publisher
-            .flush()
-            .await
-            .context("publishing what follows from the frames")?;
-        let stored = Stored {
-            created: self.tail.created(),
-            kept,
-        };
-        let value = Bytes::from(serde_json::to_vec(&stored)?);
-        match self.state.put(STATE, value).await {
-            Ok(_) => {
-                self.tail.checkpoint(checkpoint).await?;
-                self.checkpointed = Some((Instant::now(), stored.kept));
-            }
-            Err(error) => tracing::warn!(%error, "the state was not written; the checkpoint waits"),
-        }
-        Ok(())
-    }
-}
-
-/// Fills in how long it took: the one thing in an event that is not a function of the frames.
-fn measured(event: &mut EventEnvelope, took: Duration) {
-    use events::signal::{CsiFrameValidated, SignalProcessed};
-    let (field, value) = match event.event_type.as_str() {
-        CsiFrameValidated::EVENT_TYPE => (
-            "validation_time_us",
-            serde_json::json!(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
-        ),
-        SignalProcessed::EVENT_TYPE => (
-            "processing_time_ms",
-            serde_json::json!(took.as_secs_f64() * 1e3),
-        ),
-        _ => return,
-    };
-    if let Some(payload) = event.payload.as_object_mut() {
-        payload.insert(field.to_owned(), value);
-    }
-}
-
-/// A span that goes on with the trace of the frame.
-fn span(name: &'static str, traceparent: Option<&str>) -> tracing::Span {
-    let Some(traceparent) = traceparent else {
-        return tracing::Span::none();
-    };
-    let span = tracing::info_span!(
-        "signal",
-        otel.name = name,
-        otel.kind = "producer",
-        event_type = tracing::field::Empty
-    );
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let parent =
-        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
-    // Without a tracing layer there is nothing to link, which is no fault.
-    let _ = span.set_parent(parent);
-    span
 }

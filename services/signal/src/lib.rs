@@ -2,9 +2,10 @@
 //!
 //! [`order`] places each frame of a [`device`], [`link`] keeps the frames of one transmitter and layout in a [`window`],
 //! [`detector`] judges each window, [`zone`] puts the links of a zone together, [`outputs`] puts it into words, and
-//! [`pipeline`] is all of it as one function from frame to outputs: pure, with time from the frames. [`handler`] connects it
-//! to the bus, `grpc` to callers.
+//! [`pipeline`] is all of it as one function from frame to outputs: pure, with time from the frames. `worker` connects one to the frames
+//! of a partition, [`handler`] shares the partitions among processes, `board` shows the zones to callers, `grpc` serves them.
 
+mod board;
 pub mod config;
 pub mod detector;
 pub mod device;
@@ -15,6 +16,7 @@ pub mod order;
 pub mod outputs;
 pub mod pipeline;
 pub mod window;
+mod worker;
 pub mod zone;
 
 pub use config::{Config, Settings};

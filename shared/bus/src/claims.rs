@@ -81,6 +81,12 @@ impl Claims {
         self.until.subscribe()
     }
 
+    /// Whether other processes share the partitions, as of the last round.
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        self.seen.keys().any(|member| *member != self.me)
+    }
+
     /// The partitions of this process.
     #[must_use]
     pub fn mine(&self) -> &BTreeSet<u16> {

@@ -21,6 +21,7 @@ mod error;
 mod follow;
 mod kv;
 mod lanes;
+mod live;
 mod objects;
 mod ordered;
 mod pipeline;
@@ -46,6 +47,7 @@ pub use deadletter::DeadLetter;
 pub use error::Error;
 pub use follow::Follow;
 pub use kv::Kv;
+pub use live::Live;
 pub use objects::Objects;
 pub use pipeline::Pipeline;
 pub use tail::Tail;
@@ -259,6 +261,22 @@ impl Bus {
     /// Where the server cannot be reached.
     pub async fn claims(&self, group: &str) -> Result<Claims, Error> {
         Claims::open(&self.core, group).await
+    }
+
+    /// Says something to the processes that [listen](Self::listen) to the topic now. Nothing is stored.
+    ///
+    /// # Errors
+    /// Where the topic cannot be part of a subject, or the connection is closed.
+    pub async fn say(&self, topic: &str, payload: bytes::Bytes) -> Result<(), Error> {
+        live::say(&self.core, topic, payload).await
+    }
+
+    /// Hears what other processes, and this one, [say](Self::say) on a topic from now on.
+    ///
+    /// # Errors
+    /// As [`say`](Self::say).
+    pub async fn listen(&self, topic: &str) -> Result<Live, Error> {
+        Live::open(&self.core, topic).await
     }
 
     /// A KV bucket of the table.

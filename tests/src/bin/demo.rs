@@ -235,7 +235,7 @@ async fn report(
     // Latency: from the storing of the frame that closes a window to the storing of the window's event.
     let decoder = &mut csi::wire::Decoder::default();
     let mut frames = Vec::new();
-    for message in stored(nats, "DATA", "data.csi.demo-room.demo-node").await? {
+    for message in stored(nats, "DATA", "data.csi.demo-room.demo-node.*").await? {
         let (frame, _) = decoder.decode(&message.payload)?;
         frames.push((micros_to_s(frame.receive_time_us), published_s(&message)?));
     }

@@ -1,0 +1,371 @@
+//! One partition's work: its frames from the data plane in, windows and events out, checkpoints behind them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bus::{Bus, DataMessage, Kv, Tail};
+use bytes::Bytes;
+use csi::wire::Decoder;
+use events::{DomainEvent, EventEnvelope, Timestamp};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::board::Board;
+use crate::config::{Config, micros};
+use crate::pipeline::{Input, Kept, Output, Pipeline, What};
+
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is kept, with the stream that it belongs to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    /// When the stream was made: tells it from a later one of the same name.
+    created: i64,
+    kept: Kept,
+}
+
+async fn read_state(state: &Kv, key: &str, created: i64) -> anyhow::Result<Option<Kept>> {
+    let Some((value, _)) = state
+        .get(key)
+        .await
+        .context("reading the state kept before")?
+    else {
+        return Ok(None);
+    };
+    match serde_json::from_slice::<Stored>(&value) {
+        Ok(stored) if stored.created == created => Ok(Some(stored.kept)),
+        Ok(_) => {
+            tracing::info!("the stream of frames is a new one: windows begin anew");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the state kept before is not readable: windows begin anew");
+            Ok(None)
+        }
+    }
+}
+
+/// What the workers count, together.
+pub struct Metrics {
+    frames: Counter<u64>,
+    windows: Counter<u64>,
+    undecodable: Counter<u64>,
+    processing: Histogram<f64>,
+    lag: Gauge<u64>,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    pub fn new() -> Self {
+        let meter = opentelemetry::global::meter("signal");
+        let counter = |name: &'static str, what: &'static str| {
+            meter.u64_counter(name).with_description(what).build()
+        };
+        Self {
+            frames: counter("signal_frames", "Frames taken from the data plane"),
+            windows: counter("signal_windows", "Windows evaluated, by state"),
+            undecodable: counter(
+                "signal_undecodable_messages",
+                "Messages of the data plane that are no frame",
+            ),
+            processing: meter
+                .f64_histogram("signal_processing_seconds")
+                .with_description("Time from a batch of frames to its outputs, per frame")
+                .with_boundaries(vec![1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2])
+                .build(),
+            lag: meter
+                .u64_gauge("signal_lag_messages")
+                .with_description(
+                    "Messages of the data plane that wait behind the newest one taken",
+                )
+                .build(),
+        }
+    }
+}
+
+/// What all workers of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The bus.
+    pub bus: Bus,
+    /// The service's configuration.
+    pub config: Arc<Config>,
+    /// For `metadata.source`.
+    pub source: Arc<str>,
+    /// Where the zones' states are shown.
+    pub board: Board,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Until when the partitions are this process's.
+    pub until: watch::Receiver<tokio::time::Instant>,
+}
+
+/// Works one partition.
+pub struct Worker {
+    shared: Shared,
+    partition: KeyValue,
+    /// Key of what is kept over a restart, in the bucket `checkpoints`.
+    key: String,
+    publisher: bus::Pipeline,
+    tail: Tail,
+    stream_restarts: u64,
+    state: Kv,
+    pipeline: Pipeline,
+    decoder: Decoder,
+    /// When, and with what, the state was last written.
+    checkpointed: Option<(Instant, Kept)>,
+}
+
+impl Worker {
+    /// Takes the partition up where its last worker left it.
+    ///
+    /// # Errors
+    /// Where NATS does not answer.
+    pub async fn open(shared: Shared, partition: u16) -> anyhow::Result<Self> {
+        let (bus, config) = (&shared.bus, &shared.config);
+        let name = format!("signal-{partition}");
+        let filter = format!("data.csi.*.*.{partition}");
+        let tail = bus.tail(&name, &[filter]).await?;
+        let state = bus.kv("checkpoints").await?;
+        let key = format!("signal-state-{partition}");
+        let mut pipeline = Pipeline::new(config.motion.clone(), &*shared.source);
+        if let Some(kept) = read_state(&state, &key, tail.created()).await? {
+            pipeline.resume(kept);
+        }
+        for (name, zone) in pipeline.zones().all() {
+            shared.board.put(name, zone, true);
+        }
+        Ok(Self {
+            publisher: bus.pipeline(config.in_flight),
+            stream_restarts: tail.restarts(),
+            partition: KeyValue::new("partition", i64::from(partition)),
+            key,
+            tail,
+            state,
+            pipeline,
+            decoder: Decoder::default(),
+            checkpointed: None,
+            shared,
+        })
+    }
+
+    /// Whether the partition is this process's now.
+    fn owned(&self) -> bool {
+        tokio::time::Instant::now() < *self.shared.until.borrow()
+    }
+
+    /// Works until `stop`, or until the partition is no longer this process's: then nothing more is published or kept.
+    ///
+    /// # Errors
+    /// Where what follows from the frames cannot be published.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let due = Duration::from_secs_f64(self.shared.config.checkpoint_interval_s);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => break,
+                batch = self.tail.next_batch(self.shared.config.batch) => Some(batch?),
+                _ = tick.tick() => None,
+            };
+            match batch {
+                Some(batch) => self.take(&batch).await?,
+                None => self.tick().await?,
+            }
+            if !self.owned() {
+                break;
+            }
+            if self
+                .checkpointed
+                .as_ref()
+                .is_none_or(|(at, _)| at.elapsed() >= due)
+            {
+                self.checkpoint().await?;
+            }
+        }
+        let owned = self.owned();
+        if owned {
+            self.checkpoint().await?;
+        }
+        for zone in self.pipeline.zones().all().keys() {
+            self.shared.board.disown(zone);
+        }
+        if owned {
+            self.tail.close().await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: &[DataMessage]) -> anyhow::Result<()> {
+        if self.tail.restarts() != self.stream_restarts {
+            self.stream_restarts = self.tail.restarts();
+            self.pipeline.stream_restarted();
+        }
+        let began = Instant::now();
+        let mut computing = Duration::ZERO;
+        for message in batch {
+            let frame_began = Instant::now();
+            let outputs = self.outputs(message);
+            let took = frame_began.elapsed();
+            computing += took;
+            if !self.owned() {
+                return Ok(());
+            }
+            for output in outputs {
+                self.publish(output, took).await?;
+            }
+        }
+        let count = batch.len().max(1);
+        self.shared.metrics.frames.add(batch.len() as u64, &[]);
+        self.shared
+            .metrics
+            .processing
+            .record(computing.as_secs_f64() / count as f64, &[]);
+        let lag = &self.shared.metrics.lag;
+        lag.record(self.tail.pending(), std::slice::from_ref(&self.partition));
+        tracing::trace!(frames = batch.len(), elapsed = ?began.elapsed(), "batch taken");
+        Ok(())
+    }
+
+    fn outputs(&mut self, message: &DataMessage) -> Vec<Output> {
+        let (frame, published) = match self.decoder.decode(&message.payload) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.shared
+                    .metrics
+                    .undecodable
+                    .add(1, &[KeyValue::new("code", error.code())]);
+                tracing::debug!(subject = message.subject, sequence = message.sequence, %error, "message is no frame");
+                return Vec::new();
+            }
+        };
+        let trace = message.traceparent.as_deref().map(Arc::from);
+        self.pipeline.push(&Input {
+            stream_sequence: message.sequence,
+            frame,
+            published,
+            trace,
+        })
+    }
+
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        let stale = micros(self.shared.config.stale_after_s);
+        for output in self.pipeline.tick(Timestamp::now().as_micros(), stale) {
+            self.publish(output, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, output: Output, took: Duration) -> anyhow::Result<()> {
+        let trace = output.trace;
+        match output.what {
+            What::Zone { zone, changed } => {
+                if let Some(state) = self.pipeline.zones().all().get(&zone) {
+                    self.shared.board.put(&zone, state, changed);
+                }
+            }
+            What::Window(window) => {
+                let state = crate::outputs::state_name(&window);
+                self.shared
+                    .metrics
+                    .windows
+                    .add(1, &[KeyValue::new("state", state)]);
+                let id = uuid::Uuid::from_slice(&window.signal_id).unwrap_or_default();
+                let run = uuid::Uuid::from_slice(&window.run_id).ok();
+                let id = run.map_or_else(|| id.to_string(), |run| format!("{id}.{}", run.simple()));
+                let subject = format!("data.signal.{}.{}", window.zone, window.device);
+                let payload = Bytes::from(window.encode_to_vec());
+                let span = span("window publish", trace.as_deref());
+                self.publisher
+                    .publish_data(subject, payload, Some(id))
+                    .instrument(span)
+                    .await?;
+            }
+            What::Event(mut event) => {
+                measured(&mut event, took);
+                let span = span("signal publish", trace.as_deref());
+                span.record("event_type", event.event_type.as_str());
+                self.publisher.publish(&event).instrument(span).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was published is acknowledged first, then the state is written, then the stream let go: a crash between any two
+    /// repeats something that ids make harmless, and loses nothing.
+    async fn checkpoint(&mut self) -> anyhow::Result<()> {
+        let kept = self.pipeline.kept();
+        let checkpoint = self.pipeline.checkpoint();
+        if self
+            .checkpointed
+            .as_ref()
+            .is_some_and(|(_, written)| *written == kept)
+        {
+            return Ok(());
+        }
+        self.publisher
+            .flush()
+            .await
+            .context("publishing what follows from the frames")?;
+        let stored = Stored {
+            created: self.tail.created(),
+            kept,
+        };
+        let value = Bytes::from(serde_json::to_vec(&stored)?);
+        match self.state.put(&self.key, value).await {
+            Ok(_) => {
+                self.tail.checkpoint(checkpoint).await?;
+                self.checkpointed = Some((Instant::now(), stored.kept));
+            }
+            Err(error) => tracing::warn!(%error, "the state was not written; the checkpoint waits"),
+        }
+        Ok(())
+    }
+}
+
+/// Fills in how long it took: the one thing in an event that is not a function of the frames.
+fn measured(event: &mut EventEnvelope, took: Duration) {
+    use events::signal::{CsiFrameValidated, SignalProcessed};
+    let (field, value) = match event.event_type.as_str() {
+        CsiFrameValidated::EVENT_TYPE => (
+            "validation_time_us",
+            serde_json::json!(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+        ),
+        SignalProcessed::EVENT_TYPE => (
+            "processing_time_ms",
+            serde_json::json!(took.as_secs_f64() * 1e3),
+        ),
+        _ => return,
+    };
+    if let Some(payload) = event.payload.as_object_mut() {
+        payload.insert(field.to_owned(), value);
+    }
+}
+
+/// A span that goes on with the trace of the frame.
+fn span(name: &'static str, traceparent: Option<&str>) -> tracing::Span {
+    let Some(traceparent) = traceparent else {
+        return tracing::Span::none();
+    };
+    let span = tracing::info_span!(
+        "signal",
+        otel.name = name,
+        otel.kind = "producer",
+        event_type = tracing::field::Empty
+    );
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    let parent =
+        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
+    // Without a tracing layer there is nothing to link, which is no fault.
+    let _ = span.set_parent(parent);
+    span
+}
