@@ -57,6 +57,7 @@ fn frames(seconds: u32, moving: impl Fn(f32) -> bool) -> Vec<Frame> {
                 raw_size: 148,
                 transmitter: None,
                 simulated: false,
+                chain: None,
             }
         })
         .collect()

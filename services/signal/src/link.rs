@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use csi::{Frame, Layout, Ppdu, SampleFormat};
+use csi::{Chain, Frame, Layout, Ppdu, SampleFormat};
 use dsp::activity::{self, Extractor};
 use dsp::autocorrelation::Series;
 use dsp::clock::{longest_gap_us, nominal_period_us};
@@ -30,6 +30,9 @@ pub struct LinkKey {
     pub antennas: u8,
     /// Format of the packet: `ht`, `non_ht`..., empty where unknown.
     pub ppdu: String,
+    /// Receive chain and spatial stream, where the device reports each on its own.
+    #[serde(default)]
+    pub chain: Option<(u8, u8)>,
 }
 
 /// The key of a frame, without copying.
@@ -40,6 +43,7 @@ pub struct Kind {
     ppdu: Ppdu,
     transmitter: Option<[u8; 6]>,
     format: SampleFormat,
+    chain: Option<Chain>,
 }
 
 impl Kind {
@@ -50,6 +54,7 @@ impl Kind {
             ppdu: frame.ppdu,
             transmitter: frame.transmitter,
             format: frame.format,
+            chain: frame.chain,
         }
     }
 
@@ -58,6 +63,7 @@ impl Kind {
             && self.ppdu == frame.ppdu
             && self.antennas == frame.antennas
             && self.format == frame.format
+            && self.chain == frame.chain
             && (Arc::ptr_eq(&self.layout, &frame.layout) || self.layout == frame.layout)
     }
 }
@@ -176,6 +182,7 @@ impl Link {
                 Ppdu::Eht => "eht",
             }
             .to_owned(),
+            chain: self.kind.chain.map(|chain| (chain.core, chain.stream)),
         }
     }
 

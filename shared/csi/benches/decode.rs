@@ -52,6 +52,7 @@ fn frame(fields: Fields) -> Frame {
         raw_size: 148,
         transmitter: Some([1, 2, 3, 4, 5, 6]),
         simulated: false,
+        chain: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn frame(fields: Fields, order: Order) -> Frame {
         raw_size: 148,
         transmitter: Some([2, 0, 0, 0, 0, 1]),
         simulated: true,
+        chain: None,
     }
 }
 

@@ -35,6 +35,16 @@ pub enum SampleFormat {
     Af32,
 }
 
+/// Receive chain and spatial stream that a frame was measured on, where a device reports each on its own (Nexmon): frames of
+/// one transmission that differ here are different paths through the room, and never belong in one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Chain {
+    /// Receive chain (core), from 0.
+    pub core: u8,
+    /// Spatial stream, from 0.
+    pub stream: u8,
+}
+
 /// Which subcarrier each sample of one antenna lies on. Shared by all frames of the same layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
@@ -92,6 +102,9 @@ pub struct Frame {
     pub transmitter: Option<[u8; 6]>,
     /// The frame says of itself that it is simulated.
     pub simulated: bool,
+    /// The one receive chain and stream of this frame, where frames of several arrive one by one; absent where a frame holds
+    /// all that the device measured.
+    pub chain: Option<Chain>,
 }
 
 impl Layout {

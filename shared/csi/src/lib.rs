@@ -14,4 +14,4 @@ pub mod mcap;
 pub mod read;
 pub mod wire;
 
-pub use frame::{Frame, Layout, Ppdu, SampleFormat};
+pub use frame::{Chain, Frame, Layout, Ppdu, SampleFormat};

@@ -95,8 +95,10 @@ mod field {
     pub(super) const SEQUENCE_COUNTED: u32 = 27;
     pub(super) const TRANSMIT_STREAMS: u32 = 28;
     pub(super) const SCALE: u32 = 29;
+    pub(super) const CORE: u32 = 30;
+    pub(super) const SPATIAL_STREAM: u32 = 31;
     /// The last one that is known here.
-    pub(super) const LAST: u32 = SCALE;
+    pub(super) const LAST: u32 = SPATIAL_STREAM;
 }
 
 #[cfg(test)]

@@ -243,6 +243,7 @@ fn frame() -> impl Strategy<Value = Frame> {
                     raw_size: 148,
                     transmitter: Some(mac),
                     simulated: flag,
+                    chain: None,
                 }
             },
         )

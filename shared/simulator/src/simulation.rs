@@ -160,6 +160,7 @@ impl Device<'_> {
             raw_size: u32::try_from(size).unwrap_or(u32::MAX),
             transmitter: Some(TRANSMITTER),
             simulated: true,
+            chain: None,
         };
         SimulatedFrame {
             receiver: index,

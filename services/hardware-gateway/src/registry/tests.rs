@@ -33,6 +33,7 @@ fn frame(sequence: u64) -> Frame {
         raw_size: 0,
         transmitter: None,
         simulated: false,
+        chain: None,
     }
 }
 

@@ -30,6 +30,7 @@ fn frame(sequence: u64, receive_time_us: i64) -> Frame {
         raw_size: 0,
         transmitter: None,
         simulated: false,
+        chain: None,
     }
 }
 

@@ -156,6 +156,7 @@ pub fn room(seconds: f64, seed: u64, change: impl Fn(f64, usize) -> f64) -> Vec<
                 raw_size: 148,
                 transmitter: None,
                 simulated: false,
+                chain: None,
             }
         })
         .collect()

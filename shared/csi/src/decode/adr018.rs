@@ -275,6 +275,7 @@ fn csi(datagram: &[u8], receive_time_us: i64) -> Result<Packet, Error> {
         raw_size: u32::try_from(found).unwrap_or(u32::MAX),
         transmitter: None,
         simulated: flags & flag::SIMULATED != 0,
+        chain: None,
     };
     Ok(Packet::Csi { node, flags, frame })
 }
@@ -317,6 +318,7 @@ pub(super) fn frame_of_buffer(
         raw_size: u32::try_from(HEADER_BYTES + buffer.len()).unwrap_or(u32::MAX),
         transmitter: None,
         simulated: false,
+        chain: None,
     })
 }
 

@@ -224,6 +224,7 @@ impl Decoder {
             raw_size: u32::try_from(text.len()).unwrap_or(u32::MAX),
             transmitter: Some(row.mac),
             simulated: self.simulated,
+            chain: None,
         };
         self.frames += 1;
         Ok(Some(frame))

@@ -156,6 +156,7 @@ impl Recording {
             raw_size: ROW as u32,
             transmitter: None,
             simulated: false,
+            chain: None,
         })
     }
 }

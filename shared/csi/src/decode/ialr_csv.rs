@@ -148,6 +148,7 @@ pub fn decode(line: &[u8], sequence: u64) -> Result<Option<Frame>, Error> {
         raw_size: u32::try_from(text.len()).unwrap_or(u32::MAX),
         transmitter: None,
         simulated: false,
+        chain: None,
     }))
 }
 

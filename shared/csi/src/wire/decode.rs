@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::protobuf::{Fields, Value, push_varint, unzigzag};
 use super::{Error, Published, field, samples};
 use crate::layout::find_or_make;
-use crate::{Frame, Layout, Ppdu, SampleFormat};
+use crate::{Chain, Frame, Layout, Ppdu, SampleFormat};
 
 /// Layouts that one decoder remembers; a stream has a handful.
 pub(super) const MOST_LAYOUTS: usize = 32;
@@ -64,6 +64,8 @@ struct Message<'a> {
     sequence_counted: bool,
     transmit_streams: u64,
     scale: Option<f32>,
+    core: Option<u64>,
+    spatial_stream: Option<u64>,
 }
 
 fn bad(field: &'static str, expected: impl ToString, found: impl ToString) -> Error {
@@ -113,6 +115,8 @@ impl<'a> Message<'a> {
             field::LAST_OF_RUN => self.last_of_run = value != 0,
             field::SEQUENCE_COUNTED => self.sequence_counted = value != 0,
             field::TRANSMIT_STREAMS => self.transmit_streams = value,
+            field::CORE => self.core = Some(value),
+            field::SPATIAL_STREAM => self.spatial_stream = Some(value),
             // One by one, as a writer may that knows no packed fields.
             field::RSSI_DBM => self.rssi_dbm.push(signed(value, "rssi_dbm")?),
             field::SUBCARRIERS => push_varint(self.subcarriers.to_mut(), value),
@@ -214,6 +218,11 @@ impl Decoder {
             return Err(bad("samples", "finite numbers", "NaN or infinity"));
         }
         let source = read_source(message.source)?;
+        let core: Option<u8> = optional(message.core, "core")?;
+        let stream: Option<u8> = optional(message.spatial_stream, "spatial_stream")?;
+        let chain = core
+            .zip(stream)
+            .map(|(core, stream)| Chain { core, stream });
         let frame = Frame {
             sequence: message.sequence,
             counted: message.sequence_counted,
@@ -244,6 +253,7 @@ impl Decoder {
                 ),
             },
             simulated: source == DataSource::Simulated,
+            chain,
         };
         let published = Published {
             frame_id: read_uuid(message.frame_id, "frame_id")?,

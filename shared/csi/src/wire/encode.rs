@@ -83,6 +83,9 @@ pub fn encode(frame: &Frame, published: &Published) -> Bytes {
     let streams = Some(frame.transmit_streams).filter(|streams| *streams > 1);
     out.uint(field::TRANSMIT_STREAMS, streams.map_or(0, u64::from));
     out.optional_float(field::SCALE, frame.scale);
+    out.optional_uint(field::CORE, frame.chain.map(|chain| chain.core.into()));
+    let stream = frame.chain.map(|chain| chain.stream.into());
+    out.optional_uint(field::SPATIAL_STREAM, stream);
     out.finish().into()
 }
 

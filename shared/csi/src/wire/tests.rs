@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Decoder, Published, encode};
 use crate::layout::{self, Fields, Order};
-use crate::{Frame, Ppdu, SampleFormat};
+use crate::{Chain, Frame, Ppdu, SampleFormat};
 
 fn frame(format: SampleFormat, antennas: u8) -> Frame {
     let layout = layout::esp32(Fields::LegacyHt20, Order::Fft, true);
@@ -41,6 +41,7 @@ fn frame(format: SampleFormat, antennas: u8) -> Frame {
         raw_size: 532,
         transmitter: Some([1, 2, 3, 4, 5, 6]),
         simulated: false,
+        chain: Some(Chain { core: 3, stream: 0 }),
     }
 }
 
@@ -160,6 +161,8 @@ fn message(frame: &Frame, published: &Published) -> CsiFrame {
             streams => u32::from(streams),
         },
         scale: frame.scale,
+        core: frame.chain.map(|chain| chain.core.into()),
+        spatial_stream: frame.chain.map(|chain| chain.stream.into()),
     }
 }
 
@@ -263,6 +266,7 @@ fn what_is_absent_stays_absent() {
         ppdu: Ppdu::Unknown,
         transmitter: None,
         simulated: true,
+        chain: None,
         ..frame(SampleFormat::Ci8, 1)
     };
     let published = Published {
