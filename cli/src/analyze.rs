@@ -25,7 +25,7 @@ use show::{Lines, Summary};
 pub struct Args {
     /// The recording; `-` reads standard input. It may be compressed with gzip.
     file: PathBuf,
-    /// Its format: auto, adr018, adr018-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl or mcap.
+    /// Its format: auto, adr018, pcap, nexmon-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl, mcap.
     #[arg(long, default_value_t)]
     format: Format,
     /// One JSON object for each window, on a line of its own, then one for the whole.

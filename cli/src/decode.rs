@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use csi::Frame;
+use csi::decode::nexmon::Chip;
 use csi::read::{Format, Malformed, Options, Reader};
 
 /// Malformed places that are shown; all are counted.
@@ -22,7 +23,7 @@ const MAX_FILE: u64 = 2 << 30;
 pub struct Args {
     /// The recording; `-` reads standard input. It may be compressed with gzip.
     file: PathBuf,
-    /// Its format: auto, adr018, adr018-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl or mcap.
+    /// Its format: auto, adr018, pcap, nexmon-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl, mcap.
     #[arg(long, default_value_t)]
     format: Format,
     /// One JSON object for each frame, on a line of its own.
@@ -40,6 +41,9 @@ pub struct Args {
     /// Only the frames of this ADR-018 node.
     #[arg(long, value_name = "NUMBER")]
     node: Option<u8>,
+    /// The chip that Nexmon frames come from (4339, 43455c0, 4358, 4366c0), whatever they say themselves.
+    #[arg(long, value_name = "CHIP")]
+    nexmon_chip: Option<Chip>,
 }
 
 /// Runs the command: succeeds where at least one frame could be decoded.
@@ -48,6 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = Options {
         rate_hz: args.rate,
         node: args.node,
+        nexmon_chip: args.nexmon_chip,
         ..Options::default()
     };
     let reader = Reader::new(read_file(&args.file)?, &name, args.format, options)?;
@@ -143,6 +148,9 @@ fn write_json(mut reader: Reader, args: &Args, places: &mut Places) -> io::Resul
             Ok(frame) => {
                 line.clear();
                 json::write(&frame, frames, reader.node(), has_time, args.raw, &mut line);
+                if let Some(header) = reader.header().filter(|_| args.raw) {
+                    json::add(&header.fields(&frame), &mut line);
+                }
                 out.write_all(line.as_bytes())?;
                 frames += 1;
             }

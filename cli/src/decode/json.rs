@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use serde_json::{Map, Value};
+
 use csi::{Frame, Ppdu, SampleFormat};
 
 use super::shown;
@@ -19,6 +21,21 @@ pub(super) fn write(
 ) {
     // Writing to a String cannot fail.
     let _ = write_all(frame, index, node, has_time, raw, line);
+}
+
+/// Adds fields of the source's own header to a line, where the line does not have a field of that name yet.
+pub(super) fn add(fields: &Map<String, Value>, line: &mut String) {
+    let Some(rest) = line.strip_suffix("}\n").map(str::len) else {
+        return;
+    };
+    line.truncate(rest);
+    for (name, value) in fields {
+        if !line.contains(&format!("\"{name}\":")) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, ",\"{name}\":{value}");
+        }
+    }
+    line.push_str("}\n");
 }
 
 fn write_all(
@@ -70,6 +87,10 @@ fn write_all(
         )?,
         None => line.push_str("null"),
     }
+    line.push_str(",\"core\":");
+    optional(line, frame.chain.map(|chain| chain.core))?;
+    line.push_str(",\"stream\":");
+    optional(line, frame.chain.map(|chain| chain.stream))?;
     let (antennas, layout) = (frame.antennas, frame.layout.name);
     write!(
         line,

@@ -6,6 +6,7 @@ pub mod container;
 pub mod esp32_csv;
 pub mod espectre_npz;
 pub mod ialr_csv;
+pub mod nexmon;
 pub mod pcap;
 pub mod ruview_jsonl;
 
@@ -23,7 +24,9 @@ pub enum Error {
     IalrCsv(#[from] ialr_csv::Error),
     /// A RuView line.
     RuviewJsonl(#[from] ruview_jsonl::Error),
-    /// A pcap file.
+    /// A datagram of Nexmon.
+    Nexmon(#[from] nexmon::Error),
+    /// A capture.
     Pcap(#[from] pcap::Error),
     /// A file of datagrams with their lengths.
     Container(#[from] container::Error),
@@ -40,6 +43,7 @@ impl Error {
             Self::Esp32Csv(error) => error.code(),
             Self::IalrCsv(error) => error.code(),
             Self::RuviewJsonl(error) => error.code(),
+            Self::Nexmon(error) => error.code(),
             Self::Pcap(error) => error.code(),
             Self::Container(error) => error.code(),
             Self::Mcap(error) => error.code(),

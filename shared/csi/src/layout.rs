@@ -7,9 +7,13 @@
 //! MHz HT fields; 114, 2 to 58, in the 40 MHz ones), and from the hardware, which may use the first four bytes of a buffer
 //! for something else.
 
+mod nexmon;
+
 use std::sync::{Arc, LazyLock};
 
 use crate::Layout;
+
+pub use nexmon::nexmon;
 
 /// The training fields of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,8 +190,9 @@ pub fn esp32(fields: Fields, order: Order, first_word_invalid: bool) -> Arc<Layo
 #[must_use]
 pub fn find_or_make(subcarriers: &[i16], valid: &[bool]) -> Arc<Layout> {
     let same = |layout: &Layout| *layout.subcarriers == *subcarriers && *layout.valid == *valid;
-    match KNOWN.iter().find(|(.., layout)| same(layout)) {
-        Some((.., layout)) => Arc::clone(layout),
+    let known = KNOWN.iter().map(|(.., layout)| layout);
+    match known.chain(nexmon::all()).find(|layout| same(layout)) {
+        Some(layout) => Arc::clone(layout),
         None => Arc::new(Layout {
             name: "other",
             subcarriers: subcarriers.into(),

@@ -1,6 +1,8 @@
 //! Recordings of any supported format, frame by frame.
 
+mod capture;
 mod format;
+mod header;
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -10,11 +12,12 @@ use bytes::Bytes;
 
 use crate::Frame;
 use crate::decode::adr018::{self, Packet};
-use crate::decode::pcap::Pcap;
-use crate::decode::{self, container, esp32_csv, espectre_npz, ialr_csv, ruview_jsonl};
+use crate::decode::pcap::Capture;
+use crate::decode::{self, container, esp32_csv, espectre_npz, ialr_csv, nexmon, ruview_jsonl};
 use crate::mcap;
 
 pub use format::{Format, UnknownFormat};
+pub use header::Header;
 
 /// How a recording is read.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Options {
     pub node: Option<u8>,
     /// What the recording may unpack to, in bytes.
     pub max_bytes: u64,
+    /// The chip that Nexmon datagrams come from, where they are not to be asked.
+    pub nexmon_chip: Option<nexmon::Chip>,
 }
 
 impl Default for Options {
@@ -33,6 +38,7 @@ impl Default for Options {
             rate_hz: None,
             node: None,
             max_bytes: 1 << 30,
+            nexmon_chip: None,
         }
     }
 }
@@ -79,8 +85,8 @@ pub enum Error {
         /// The rate.
         rate_hz: f64,
     },
-    /// The header of the pcap file.
-    #[error("{file_name} is no pcap file")]
+    /// The header of the capture.
+    #[error("{file_name} is no pcap or pcapng file")]
     Pcap {
         /// Name of the file.
         file_name: String,
@@ -146,6 +152,8 @@ pub struct Reader {
     last_node: Option<u8>,
     last_position: Position,
     last_channel: Option<Arc<mcap::Channel>>,
+    nexmon_chip: Option<nexmon::Chip>,
+    last_header: Option<Header>,
 }
 
 #[derive(Debug)]
@@ -153,7 +161,7 @@ enum Source {
     Container {
         offset: usize,
     },
-    Pcap(Pcap),
+    Pcap(Capture),
     Lines {
         offset: usize,
         number: u64,
@@ -218,8 +226,8 @@ impl Reader {
         };
         let source = match format {
             Format::Auto | Format::Adr018 => Source::Container { offset: 0 },
-            Format::Adr018Pcap => {
-                Source::Pcap(Pcap::open(&bytes).map_err(|source| Error::Pcap {
+            Format::Pcap | Format::NexmonPcap => {
+                Source::Pcap(Capture::open(&bytes).map_err(|source| Error::Pcap {
                     file_name: file_name(),
                     source,
                 })?)
@@ -253,6 +261,8 @@ impl Reader {
             last_node: None,
             last_position: Position::Offset(0),
             last_channel: None,
+            nexmon_chip: options.nexmon_chip,
+            last_header: None,
         })
     }
 
@@ -284,6 +294,12 @@ impl Reader {
     #[must_use]
     pub fn position(&self) -> Position {
         self.last_position
+    }
+
+    /// What the source's own header said of the last frame, where there is more than a [`Frame`] holds.
+    #[must_use]
+    pub fn header(&self) -> Option<Header> {
+        self.last_header
     }
 
     /// How often the device was seen to start again so far.
@@ -326,14 +342,17 @@ impl Reader {
                             position,
                             error: error.into(),
                         }),
-                        Ok(captured) => match captured.udp {
-                            Some((_, datagram)) if is_adr018(datagram) => {
-                                csi_of(datagram, captured.time_us)
-                                    .map_err(|error| Malformed { position, error })
-                            }
-                            // Other traffic.
-                            _ => Ok(None),
-                        },
+                        Ok(captured) => {
+                            let only_nexmon = self.format == Format::NexmonPcap;
+                            capture::frame(&captured, only_nexmon, self.nexmon_chip, self.frames)
+                                .map(|found| {
+                                    found.map(|(node, header, frame)| {
+                                        self.last_header = header;
+                                        (node, frame)
+                                    })
+                                })
+                                .map_err(|error| Malformed { position, error })
+                        }
                     }
                 }
                 Source::Lines {
@@ -395,11 +414,6 @@ impl Reader {
 
 fn unnamed(frame: Option<Frame>) -> Option<(Option<u8>, Frame)> {
     frame.map(|frame| (None, frame))
-}
-
-/// Whether a datagram of other traffic has the family's number in front.
-fn is_adr018(datagram: &[u8]) -> bool {
-    matches!(datagram, [_, _, 0x11, 0xC5, ..])
 }
 
 fn csi_of(datagram: &[u8], time_us: i64) -> Result<Option<(Option<u8>, Frame)>, decode::Error> {

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use csi::read::{Format, Malformed, Options, Position, Reader};
+use csi::read::{Format, Header, Malformed, Options, Position, Reader};
 use csi::{Frame, Ppdu, SampleFormat};
 use recordings::{Recording, require_or_skip};
 use serde_json::Value;
@@ -16,6 +16,7 @@ struct Read {
     nodes: Vec<Option<u8>>,
     positions: Vec<Position>,
     malformed: Vec<Malformed>,
+    headers: Vec<Option<Header>>,
 }
 
 fn read(recording: &Recording) -> Read {
@@ -33,6 +34,7 @@ fn read(recording: &Recording) -> Read {
         nodes: Vec::new(),
         positions: Vec::new(),
         malformed: Vec::new(),
+        headers: Vec::new(),
     };
     while let Some(next) = reader.next() {
         match next {
@@ -40,6 +42,7 @@ fn read(recording: &Recording) -> Read {
                 all.frames.push(frame);
                 all.nodes.push(reader.node());
                 all.positions.push(reader.position());
+                all.headers.push(reader.header());
             }
             Err(place) => all.malformed.push(place),
         }
@@ -451,4 +454,140 @@ fn amplitudes_without_phase() {
     assert_eq!(all.frames[0].receive_time_us, 1_785_076_283_622_490);
     assert_eq!(all.frames[0].device_time_us, Some(1_112_010_514));
     assert_eq!(all.frames[0].rssi_dbm, [-50]);
+}
+
+/// Reads a capture of Nexmon and holds it against its reference.
+fn check_nexmon(name: &str, crc: &str, sum: f64, layout: &str) -> Option<Read> {
+    let recording = recordings::for_test(name).unwrap()?;
+    let all = read(&recording);
+    assert_eq!(all.format, Format::Pcap);
+    assert!(all.malformed.is_empty(), "{:?}", all.malformed);
+    assert_eq!(checksum(&all.frames), crc, "{name}");
+    let power = |sample: &num_complex::Complex32| {
+        f64::from(sample.re).powi(2) + f64::from(sample.im).powi(2)
+    };
+    let samples = all.frames.iter().flat_map(|frame| &frame.samples);
+    assert_eq!(samples.map(power).sum::<f64>(), sum);
+    for frame in &all.frames {
+        assert_eq!(frame.layout.name, layout);
+        assert!(!frame.counted && frame.format == SampleFormat::Ci16);
+    }
+    let Some(reference) = reference(&recording) else {
+        return Some(all);
+    };
+    assert_eq!(reference["csi_frames"], all.frames.len());
+    assert_eq!(reference["crc32_all_csi"], crc);
+    let listed = reference["frames"].as_array().unwrap();
+    assert!(listed.len() >= 4, "the first frames are listed");
+    for expected in listed {
+        let index = expected["index"].as_u64().unwrap() as usize;
+        let frame = &all.frames[index];
+        assert_samples(frame, expected);
+        let fields = all.headers[index].unwrap().fields(frame);
+        for (name, value) in expected.as_object().unwrap() {
+            if !matches!(name.as_str(), "index" | "csi") {
+                assert_eq!(fields.get(name), Some(value), "{name} of frame {index}");
+            }
+        }
+    }
+    Some(all)
+}
+
+#[test]
+fn nexmon_captures_of_integers() {
+    let Some(all) = check_nexmon(
+        "csikit-nexmon-43455c0",
+        "1072cf65",
+        1_044_868_272_267.0,
+        "nexmon-256",
+    ) else {
+        return;
+    };
+    let frame = &all.frames[0];
+    assert_eq!(
+        (frame.channel, frame.frequency_mhz, frame.bandwidth_mhz),
+        (Some(36), Some(5180), Some(80))
+    );
+    assert_eq!((frame.rssi_dbm.as_slice(), frame.sequence), (&[-58][..], 0));
+    assert_eq!(all.frames[565].sequence, 565);
+    check_nexmon(
+        "fition-falling-user1-rm1-1",
+        "eb06d239",
+        134_438_057_363.0,
+        "nexmon-256",
+    );
+    let Some(all) = check_nexmon(
+        "mspeelam-220452-a",
+        "52c73c37",
+        3_650_823_362_397.0,
+        "nexmon-64",
+    ) else {
+        return;
+    };
+    // What this firmware leaves beside the band, 50 times as strong as the channel, counts as no measurement.
+    let mut powers = Vec::new();
+    for frame in &all.frames {
+        frame.powers(0, &mut powers);
+        assert!(powers.len() == 48 && powers.iter().all(|power| *power < 9e6));
+    }
+}
+
+#[test]
+fn nexmon_captures_of_packed_floats() {
+    if let Some(all) = check_nexmon(
+        "csikit-nexmon-4358",
+        "9a713515",
+        577_653_965.0,
+        "nexmon-256",
+    ) {
+        // One transmission: two cores, two streams, four frames that never belong together.
+        let chains: Vec<_> = all
+            .frames
+            .iter()
+            .filter_map(|frame| frame.chain)
+            .map(|chain| (chain.core, chain.stream))
+            .collect();
+        assert_eq!(chains, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        assert_eq!(all.frames[0].channel, Some(157));
+    }
+    check_nexmon(
+        "csikit-nexmon-4366c0",
+        "c6fe3c2f",
+        14_203_815_171.0,
+        "nexmon-256",
+    );
+}
+
+/// The words say of every public capture which chip wrote them, without its version.
+#[test]
+fn nexmon_chips_are_told_by_their_words() {
+    use csi::decode::nexmon::{Chip, HEADER_BYTES};
+    for (name, chip) in [
+        ("csikit-nexmon-43455c0", Chip::Bcm43455c0),
+        ("csikit-nexmon-4358", Chip::Bcm4358),
+        ("csikit-nexmon-4366c0", Chip::Bcm4366c0),
+        ("mspeelam-221237-b", Chip::Bcm43455c0),
+    ] {
+        let recording = require_or_skip!(name);
+        let mut capture = csi::decode::pcap::Capture::open(&recording.contents).unwrap();
+        while let Some(packet) = capture.next(&recording.contents) {
+            let (_, payload) = packet.unwrap().udp.unwrap();
+            let bins = payload[HEADER_BYTES..].as_chunks::<4>().0;
+            assert_eq!(Chip::of_bins(bins), chip, "{name}");
+        }
+    }
+}
+
+#[test]
+fn nexmon_captures_of_several_transmitters_and_bandwidths() {
+    let recording = require_or_skip!("fition-nm-user3-rm3-0");
+    let all = read(&recording);
+    let of = |bandwidth| {
+        all.frames
+            .iter()
+            .filter(|frame| frame.bandwidth_mhz == Some(bandwidth))
+            .count()
+    };
+    assert_eq!((of(80), of(20)), (488, 12));
+    assert!(all.malformed.is_empty());
 }

@@ -1,9 +1,15 @@
-//! Classic pcap files: the UDP payloads in them.
+//! Captures, pcap and pcapng: the UDP payloads in them.
 //!
-//! Format: the magic number `0xA1B2C3D4` (time in microseconds) or `0xA1B23C4D` (nanoseconds) in the byte order of the
+//! pcap: the magic number `0xA1B2C3D4` (time in microseconds) or `0xA1B23C4D` (nanoseconds) in the byte order of the
 //! machine that wrote the file, 24 bytes of header, then for each packet 16 bytes (seconds, fraction, captured length,
-//! original length) and its bytes. Link types: Ethernet (also with VLAN tags), Linux cooked, raw IP, BSD loopback. The
-//! newer pcapng is another format and is refused by name.
+//! original length) and its bytes. pcapng: see [`PcapNg`]; both byte orders, any resolution of time, several sections and
+//! interfaces. Link types: Ethernet (also with VLAN tags), Linux cooked (both versions), raw IP, BSD loopback; on them IPv4
+//! and IPv6.
+
+mod link;
+mod ng;
+
+pub use ng::PcapNg;
 
 /// Why a file is no pcap file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,18 +28,33 @@ pub enum Error {
     },
     /// Not pcap.
     #[error(
-        "wrong magic at offset 0: expected a1b2c3d4 or a1b23c4d in either byte order, found {found:08x}"
+        "wrong magic at offset 0: expected a1b2c3d4 or a1b23c4d in either byte order or 0a0d0d0a, found {found:08x}"
     )]
     WrongMagic {
         /// The first four bytes.
         found: u32,
     },
-    /// pcapng.
-    #[error("this is pcapng; convert it with `editcap -F pcap`")]
-    Pcapng,
+    /// A section of a pcapng file without its mark of byte order.
+    #[error(
+        "wrong byte order mark at offset {offset}: expected 1a2b3c4d in either order, found {found:08x}"
+    )]
+    WrongByteOrder {
+        /// Where it stands.
+        offset: usize,
+        /// What stands there.
+        found: u32,
+    },
+    /// A block of a pcapng file that cannot be read.
+    #[error("damaged block at offset {offset}: expected a {what}")]
+    Block {
+        /// What it should be.
+        what: &'static str,
+        /// Where it begins.
+        offset: usize,
+    },
     /// The link type has no known header.
     #[error(
-        "link type {found} at offset 20: expected Ethernet (1), Linux cooked (113), raw IP (101) or loopback (0)"
+        "link type {found}: expected Ethernet (1), Linux cooked (113, 276), raw IP (101, 228, 229) or loopback (0, 108)"
     )]
     LinkType {
         /// Its number.
@@ -56,7 +77,8 @@ impl Error {
         match self {
             Self::Truncated { .. } => "truncated",
             Self::WrongMagic { .. } => "wrong_magic",
-            Self::Pcapng => "pcapng",
+            Self::WrongByteOrder { .. } => "wrong_byte_order",
+            Self::Block { .. } => "damaged_block",
             Self::LinkType { .. } => "link_type",
             Self::AbsurdLength { .. } => "absurd_length",
         }
@@ -85,8 +107,42 @@ pub struct Captured<'a> {
     pub offset: usize,
     /// Time of capture in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Port and payload, where it is a whole UDP datagram over IPv4.
+    /// Destination port and payload, where it is a UDP datagram; what was captured of it.
     pub udp: Option<(u16, &'a [u8])>,
+}
+
+/// A capture of either format, read from the front.
+#[derive(Clone, Debug)]
+pub enum Capture {
+    /// pcap.
+    Pcap(Pcap),
+    /// pcapng.
+    Ng(PcapNg),
+}
+
+impl Capture {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// Where it is of neither format, or of a link type without a known header.
+    pub fn open(file: &[u8]) -> Result<Self, Error> {
+        if file.starts_with(&[0x0A, 0x0D, 0x0D, 0x0A]) {
+            PcapNg::open(file).map(Self::Ng)
+        } else {
+            Pcap::open(file).map(Self::Pcap)
+        }
+    }
+
+    /// The next packet of `file`, which must be the same each time; `None` at the end.
+    ///
+    /// # Errors
+    /// Where what stands there cannot be read. Where it can be skipped, the next call goes on behind it.
+    pub fn next<'a>(&mut self, file: &'a [u8]) -> Option<Result<Captured<'a>, Error>> {
+        match self {
+            Self::Pcap(pcap) => pcap.next(file),
+            Self::Ng(pcapng) => pcapng.next(file),
+        }
+    }
 }
 
 impl Pcap {
@@ -111,7 +167,6 @@ impl Pcap {
             0xD4C3_B2A1 => (false, false),
             0xA1B2_3C4D => (true, true),
             0x4D3C_B2A1 => (false, true),
-            0x0A0D_0D0A => return Err(Error::Pcapng),
             found => return Err(Error::WrongMagic { found }),
         };
         let mut pcap = Self {
@@ -120,9 +175,9 @@ impl Pcap {
             link_type: 0,
             offset: FILE_HEADER,
         };
-        pcap.link_type = pcap.u32(file, 20).ok_or(short)? & 0x0FFF_FFFF;
+        pcap.link_type = pcap.u32(file, 20).ok_or(short)? & 0xFFFF;
         match pcap.link_type {
-            0 | 1 | 101 | 113 => Ok(pcap),
+            known if link::known(known) => Ok(pcap),
             found => Err(Error::LinkType { found }),
         }
     }
@@ -182,63 +237,10 @@ impl Pcap {
         Some(Ok(Captured {
             offset,
             time_us,
-            udp: self.network(packet).and_then(udp),
+            udp: link::udp(self.link_type, packet),
         }))
     }
-
-    /// The IPv4 packet in a packet of the link.
-    fn network<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
-        let ether_type = |at: usize| packet.get(at..at + 2).map(|bytes| bytes == [0x08, 0x00]);
-        match self.link_type {
-            1 => {
-                let mut at = 12;
-                // VLAN tags, at most two.
-                for _ in 0..2 {
-                    if matches!(packet.get(at..at + 2)?, [0x81, 0x00] | [0x88, 0xA8]) {
-                        at += 4;
-                    }
-                }
-                ether_type(at)?.then(|| packet.get(at + 2..))?
-            }
-            113 => ether_type(14)?.then(|| packet.get(16..))?,
-            0 => packet.get(4..),
-            _ => Some(packet),
-        }
-    }
 }
 
-/// Destination port and payload of a UDP datagram in an IPv4 packet that is not a fragment.
-fn udp(packet: &[u8]) -> Option<(u16, &[u8])> {
-    let [
-        version_and_length,
-        _,
-        total_high,
-        total_low,
-        _,
-        _,
-        fragment_high,
-        fragment_low,
-        _,
-        protocol,
-        ..,
-    ] = packet
-    else {
-        return None;
-    };
-    let header = usize::from(version_and_length & 0x0F) * 4;
-    let total = usize::from(u16::from_be_bytes([*total_high, *total_low]));
-    let fragment = u16::from_be_bytes([*fragment_high, *fragment_low]) & 0x3FFF;
-    if version_and_length >> 4 != 4 || header < 20 || *protocol != 17 || fragment != 0 {
-        return None;
-    }
-    // The total length cuts off the padding of short Ethernet packets.
-    let datagram = packet.get(header..total)?;
-    let [_, _, port_high, port_low, length_high, length_low, ..] = datagram else {
-        return None;
-    };
-    let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
-    Some((
-        u16::from_be_bytes([*port_high, *port_low]),
-        datagram.get(8..length)?,
-    ))
-}
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,10 @@ pub enum Format {
     Auto,
     /// ADR-018 datagrams, each behind its length; without time.
     Adr018,
-    /// ADR-018 datagrams in a pcap file.
-    Adr018Pcap,
+    /// ADR-018 and Nexmon datagrams in a pcap or pcapng capture, told apart packet by packet.
+    Pcap,
+    /// Nexmon datagrams alone, in such a capture.
+    NexmonPcap,
     /// `CSI_DATA` lines of esp-csi or the ESP32-CSI-Tool.
     Esp32Csv,
     /// Archives of ESPectre.
@@ -37,9 +39,10 @@ pub struct UnknownFormat {
 
 impl Format {
     /// Every format, without `auto`.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Adr018,
-        Self::Adr018Pcap,
+        Self::Pcap,
+        Self::NexmonPcap,
         Self::Esp32Csv,
         Self::EspectreNpz,
         Self::IalrCsv,
@@ -53,7 +56,8 @@ impl Format {
         match self {
             Self::Auto => "auto",
             Self::Adr018 => "adr018",
-            Self::Adr018Pcap => "adr018-pcap",
+            Self::Pcap => "pcap",
+            Self::NexmonPcap => "nexmon-pcap",
             Self::Esp32Csv => "esp32-csv",
             Self::EspectreNpz => "espectre-npz",
             Self::IalrCsv => "ialr-csv",
@@ -76,7 +80,7 @@ impl Format {
             | [0xA1, 0xB2, 0xC3, 0xD4, ..]
             | [0x4D, 0x3C, 0xB2, 0xA1, ..]
             | [0xA1, 0xB2, 0x3C, 0x4D, ..]
-            | [0x0A, 0x0D, 0x0D, 0x0A, ..] => return Some(Self::Adr018Pcap),
+            | [0x0A, 0x0D, 0x0D, 0x0A, ..] => return Some(Self::Pcap),
             [0x89, b'M', b'C', b'A', b'P', b'0', b'\r', b'\n', ..] => return Some(Self::Mcap),
             [b'P', b'K', 3, 4, ..] => return Some(Self::EspectreNpz),
             // A length, then the number of the ADR-018 family.
@@ -111,6 +115,10 @@ impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        // As it was called before a capture could hold anything else.
+        if name == "adr018-pcap" {
+            return Ok(Self::Pcap);
+        }
         let known = Self::ALL
             .into_iter()
             .chain([Self::Auto])

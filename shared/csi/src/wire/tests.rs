@@ -221,9 +221,9 @@ fn the_bytes_are_those_of_prost() {
 fn fields_of_a_newer_writer_are_passed_over() {
     let (frame, published) = (frame(SampleFormat::Ci8, 1), published());
     let mut bytes = encode(&frame, &published).to_vec();
-    // Field 30 in each type: a number, 8 bytes, a text, 4 bytes.
+    // Field 50 in each type: a number, 8 bytes, a text, 4 bytes.
     bytes.extend([
-        0xF0, 1, 5, 0xF1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0xF2, 1, 2, b'h', b'i', 0xF5, 1, 1, 2, 3, 4,
+        0x90, 3, 5, 0x91, 3, 1, 2, 3, 4, 5, 6, 7, 8, 0x92, 3, 2, b'h', b'i', 0x95, 3, 1, 2, 3, 4,
     ]);
     assert_eq!(
         Decoder::default().decode(&bytes.into()).unwrap(),
