@@ -152,7 +152,10 @@ fn pcap(big: bool, nanoseconds: bool, link_type: u32, packet: &[u8]) -> Vec<u8> 
     .collect()
 }
 
-fn read(file: &[u8]) -> Vec<Result<(i64, Option<(u16, Vec<u8>)>), Error>> {
+/// Time, port and payload.
+type Found = Result<(i64, Option<(u16, Vec<u8>)>), Error>;
+
+fn read(file: &[u8]) -> Vec<Found> {
     let mut capture = Capture::open(file).unwrap();
     let mut all = Vec::new();
     while let Some(next) = capture.next(file) {
@@ -164,7 +167,7 @@ fn read(file: &[u8]) -> Vec<Result<(i64, Option<(u16, Vec<u8>)>), Error>> {
     all
 }
 
-fn whole(time_us: i64) -> Result<(i64, Option<(u16, Vec<u8>)>), Error> {
+fn whole(time_us: i64) -> Found {
     Ok((time_us, Some((5500, b"csi".to_vec()))))
 }
 
