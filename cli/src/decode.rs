@@ -148,8 +148,8 @@ fn write_json(mut reader: Reader, args: &Args, places: &mut Places) -> io::Resul
             Ok(frame) => {
                 line.clear();
                 json::write(&frame, frames, reader.node(), has_time, args.raw, &mut line);
-                if let Some(header) = reader.header().filter(|_| args.raw) {
-                    json::add(&header.fields(&frame), &mut line);
+                if args.raw {
+                    json::add(&reader.header_fields(&frame), &mut line);
                 }
                 out.write_all(line.as_bytes())?;
                 frames += 1;

@@ -6,9 +6,11 @@ mod header;
 
 use std::fmt;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use crate::Frame;
 use crate::decode::adr018::{self, Packet};
@@ -17,7 +19,6 @@ use crate::decode::{self, container, esp32_csv, espectre_npz, ialr_csv, nexmon, 
 use crate::mcap;
 
 pub use format::{Format, UnknownFormat};
-pub use header::Header;
 
 /// How a recording is read.
 #[derive(Clone, Debug)]
@@ -153,7 +154,9 @@ pub struct Reader {
     last_position: Position,
     last_channel: Option<Arc<mcap::Channel>>,
     nexmon_chip: Option<nexmon::Chip>,
-    last_header: Option<Header>,
+    last_header: Option<nexmon::Header>,
+    /// Where the last line stands.
+    last_line: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -263,6 +266,7 @@ impl Reader {
             last_channel: None,
             nexmon_chip: options.nexmon_chip,
             last_header: None,
+            last_line: 0..0,
         })
     }
 
@@ -296,10 +300,32 @@ impl Reader {
         self.last_position
     }
 
-    /// What the source's own header said of the last frame, where there is more than a [`Frame`] holds.
+    /// What the source's own header says of `frame`, which must be the last one read: by the names that the reference decodings
+    /// of public recordings use. Empty for a format of which a [`Frame`] holds everything.
     #[must_use]
-    pub fn header(&self) -> Option<Header> {
-        self.last_header
+    pub fn header_fields(&self, frame: &Frame) -> Map<String, Value> {
+        match (&self.source, self.last_node) {
+            (Source::Pcap(_), None) => self
+                .last_header
+                .map(|header| header::nexmon(&header, frame))
+                .unwrap_or_default(),
+            (Source::Container { .. } | Source::Pcap(_), Some(node)) => header::adr018(node, frame),
+            (
+                Source::Lines {
+                    number,
+                    kind: Lines::Esp32(decoder),
+                    ..
+                },
+                _,
+            ) => {
+                let line = self.bytes.get(self.last_line.clone()).unwrap_or_default();
+                let before = 1 + u64::from(self.bytes.starts_with(b"type,"));
+                let mut fields = decoder.fields(line);
+                fields.extend(header::line(number.saturating_sub(before), frame));
+                fields
+            }
+            _ => Map::new(),
+        }
     }
 
     /// How often the device was seen to start again so far.
@@ -363,6 +389,7 @@ impl Reader {
                     let rest = self.bytes.get(*offset..).filter(|rest| !rest.is_empty())?;
                     let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                     let line = rest.get(..end).unwrap_or(rest);
+                    self.last_line = *offset..*offset + end;
                     *offset += end;
                     *number += 1;
                     let position = Position::Line(*number);

@@ -10,8 +10,9 @@
 //!
 //! Layout by subcarriers: 64 is the legacy field, 128 legacy and HT, 192 legacy, HT and STBC (with the 40 MHz flag and
 //! without the STBC flag: legacy and 40 MHz HT), all in FFT order. 64 samples of a C5 or C6, which the header does not name,
-//! are told by their zeros ([`crate::layout::ascending_by_zeros`]). For every other number, 256 for one, neither order nor
-//! guard bands are documented: [`crate::layout::positions`].
+//! are told by their zeros ([`crate::layout::ascending_by_zeros`]), and so are the other lengths of these chips, 256 of an
+//! HE packet for one ([`crate::layout::by_zeros`]). Where the zeros say nothing, and for every other number, neither order nor
+//! guard bands are known: [`crate::layout::positions`].
 
 mod edge;
 mod write;
@@ -24,7 +25,10 @@ use crate::frame::channel_of;
 use crate::layout::{self, Fields, Order};
 use crate::{Frame, Layout, Ppdu, SampleFormat};
 
-pub use edge::{Edge, EdgeKind};
+pub use edge::{
+    Compressed, DecompressError, Decompressor, EdgeReport, FeatureState, Features, FusedVitals,
+    ModuleOutput, Report, Vitals, compress,
+};
 pub(in crate::decode) use write::signed_byte;
 pub use write::{EncodeError, encode};
 
@@ -32,6 +36,8 @@ pub use write::{EncodeError, encode};
 pub const MAGIC_CSI: u32 = 0xC511_0001;
 /// Magic number of a mesh packet, which is recognised and carries no CSI.
 pub const MAGIC_MESH: u32 = 0xC511_8100;
+/// Magic number of a packet by which nodes agree on time, as little CSI.
+pub const MAGIC_SYNC: u32 = 0xC511_A110;
 /// Bytes before the samples.
 pub const HEADER_BYTES: usize = 20;
 /// Most antennas that a datagram may claim.
@@ -65,8 +71,9 @@ pub enum Packet {
         /// The measurement.
         frame: Frame,
     },
-    /// Something that the node itself concluded from CSI. Recognised; a third party's opinion, never our detection.
-    Edge(Edge),
+    /// Something that the node itself concluded from CSI, a third party's opinion and never our detection; or a compressed
+    /// frame.
+    Edge(EdgeReport),
     /// Talk between nodes.
     Mesh,
 }
@@ -98,7 +105,7 @@ pub enum Error {
     },
     /// Another protocol.
     #[error(
-        "wrong magic at offset 0: expected 0xc5110001 to 0xc5110006 or 0xc5118100, found {found:#010x}"
+        "wrong magic at offset 0: expected 0xc5110001 to 0xc5110007, 0xc5118100 or 0xc511a110, found {found:#010x}"
     )]
     WrongMagic {
         /// The first four bytes.
@@ -167,7 +174,7 @@ fn exactly(what: &'static str, expected: usize, found: usize) -> Result<(), Erro
 #[must_use]
 pub fn peek_node(datagram: &[u8]) -> Option<u8> {
     let magic = u32::from_le_bytes(array(datagram, 0)?);
-    let named = magic == MAGIC_CSI || EdgeKind::of_magic(magic);
+    let named = magic == MAGIC_CSI || edge::is_magic(magic);
     if named {
         datagram.get(4).copied()
     } else {
@@ -191,8 +198,8 @@ pub fn decode(datagram: &[u8], receive_time_us: i64) -> Result<Packet, Error> {
     };
     match magic {
         MAGIC_CSI => csi(datagram, receive_time_us),
-        MAGIC_MESH => Ok(Packet::Mesh),
-        _ if EdgeKind::of_magic(magic) => edge::decode(magic, datagram).map(Packet::Edge),
+        MAGIC_MESH | MAGIC_SYNC => Ok(Packet::Mesh),
+        _ if edge::is_magic(magic) => edge::decode(magic, datagram).map(Packet::Edge),
         found => Err(Error::WrongMagic { found }),
     }
 }
@@ -263,6 +270,7 @@ fn csi(datagram: &[u8], receive_time_us: i64) -> Result<Packet, Error> {
         ppdu: match ppdu {
             1..=3 => Ppdu::He,
             // 0 is HT, legacy, or firmware that does not say; an HT field can only come from an HT packet.
+            0 if fields.is_some_and(Fields::has_he) => Ppdu::He,
             0 if fields.is_some_and(Fields::has_ht) => Ppdu::Ht,
             _ => Ppdu::Unknown,
         },
@@ -338,21 +346,32 @@ fn layout_of(buffer: &[u8], subcarriers: usize, flags: u8) -> (Arc<Layout>, Opti
             .get(2 * position..2 * position + 2)
             .is_some_and(|pair| pair == [0, 0])
     };
+    let unknown = || {
+        // `MAX_SUBCARRIERS` is far below what `positions` can name.
+        let layout = layout::positions(subcarriers, first_word_invalid);
+        let none = || layout::esp32(Fields::Legacy, Order::Fft, first_word_invalid);
+        (layout.unwrap_or_else(none), None)
+    };
     let (fields, order) = match subcarriers {
         64 => match layout::ascending_by_zeros(zero) {
             Some(fields) => (fields, Order::Ascending),
             None => (Fields::Legacy, Order::Fft),
         },
-        128 => (Fields::LegacyHt20, Order::Fft),
+        // A 40 MHz field alone is told by its zeros, which nothing else has.
+        128 => match layout::by_zeros(128, zero) {
+            Some(found) => found,
+            None if wide => return unknown(),
+            None => (Fields::LegacyHt20, Order::Fft),
+        },
         192 if wide && flags & flag::STBC == 0 => (Fields::LegacyHt40, Order::Fft),
         192 => (Fields::LegacyHt20Stbc, Order::Fft),
         306 => (Fields::LegacyHt40Stbc, Order::Fft),
-        other => {
-            // `MAX_SUBCARRIERS` is far below what `positions` can name.
-            let unknown = layout::positions(other, first_word_invalid);
-            let none = || layout::esp32(Fields::Legacy, Order::Fft, first_word_invalid);
-            return (unknown.unwrap_or_else(none), None);
-        }
+        188 => (Fields::LegacyHt20StbcAbove, Order::Ascending),
+        190 => (Fields::LegacyHt20StbcBelow, Order::Ascending),
+        other => match layout::by_zeros(other, zero) {
+            Some(found) => found,
+            None => return unknown(),
+        },
     };
     (
         layout::esp32(fields, order, first_word_invalid),

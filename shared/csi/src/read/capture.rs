@@ -1,12 +1,12 @@
 //! The datagrams of a capture: which decoder each is for.
 
-use super::{Header, csi_of};
+use super::csi_of;
 use crate::Frame;
 use crate::decode::pcap::Captured;
 use crate::decode::{self, nexmon};
 
 /// Node, header and frame of one packet; `None` for other traffic.
-type Found = Option<(Option<u8>, Option<Header>, Frame)>;
+type Found = Option<(Option<u8>, Option<nexmon::Header>, Frame)>;
 
 /// The frame in a captured packet, told by the first bytes of its datagram. `sequence` is its number in the stream.
 pub(super) fn frame(
@@ -20,7 +20,7 @@ pub(super) fn frame(
     };
     if nexmon::recognised(port, datagram) {
         let (header, frame) = nexmon::decode(datagram, chip, sequence, captured.time_us)?;
-        return Ok(Some((None, Some(Header::Nexmon(header)), frame)));
+        return Ok(Some((None, Some(header), frame)));
     }
     if only_nexmon || !is_adr018(datagram) {
         return Ok(None);

@@ -1,6 +1,6 @@
 use num_complex::Complex32;
 
-use super::{Error, MAGIC_CSI, Packet, decode, encode, flag, peek_node};
+use super::{Error, MAGIC_CSI, Packet, Report, decode, encode, flag, peek_node};
 use crate::layout::{self, Fields, Order};
 use crate::{Frame, Ppdu};
 
@@ -245,40 +245,65 @@ fn edge(magic: u32, length: usize) -> Vec<u8> {
 
 #[test]
 fn conclusions_of_nodes_are_recognised_by_number_and_length() {
-    use super::EdgeKind::{
-        CompressedCsi, FeatureState, Features, FusedVitals, ModuleOutput, Vitals,
-    };
-    let check = |bytes: &[u8], kind| match decode(bytes, 0).unwrap() {
-        Packet::Edge(edge) => assert_eq!((edge.kind, edge.node), (kind, 3)),
+    let check = |bytes: &[u8], kind: fn(&Report) -> bool| match decode(bytes, 0).unwrap() {
+        Packet::Edge(edge) => assert!(kind(&edge.report) && edge.node == 3),
         other => panic!("{other:?}"),
     };
-    check(&edge(0xC511_0002, 32), Vitals);
-    check(&edge(0xC511_0003, 48), Features);
-    check(&edge(0xC511_0004, 48), FusedVitals);
-    let mut module = edge(0xC511_0004, 8 + 5 * 3);
-    module[6] = 3;
-    check(&module, ModuleOutput);
+    check(&edge(0xC511_0002, 32), |r| matches!(r, Report::Vitals(_)));
+    check(&edge(0xC511_0003, 48), |r| matches!(r, Report::Features(_)));
+    check(&edge(0xC511_0004, 48), |r| {
+        matches!(r, Report::FusedVitals(_))
+    });
+    for magic in [0xC511_0004, 0xC511_0007] {
+        let mut module = edge(magic, 8 + 5 * 3);
+        module[6] = 3;
+        check(&module, |r| matches!(r, Report::ModuleOutput(_)));
+        module[6] = 4;
+        assert_eq!(refused(&module).code(), "truncated");
+    }
     let mut compressed = edge(0xC511_0005, 10 + 6);
     compressed[8] = 6;
-    check(&compressed, CompressedCsi);
+    check(&compressed, |r| matches!(r, Report::Compressed(_)));
+    compressed[8] = 5;
+    assert_eq!(refused(&compressed).code(), "oversized");
+    assert_eq!(refused(&compressed[..15]).code(), "truncated");
     let mut state = edge(0xC511_0006, 60);
     let mut crc = flate2::Crc::new();
     crc.update(&state[..56]);
     state[56..].copy_from_slice(&crc.sum().to_le_bytes());
-    check(&state, FeatureState);
+    check(&state, |r| matches!(r, Report::FeatureState(_)));
     state[20] ^= 1;
     assert_eq!(refused(&state).code(), "wrong_checksum");
 
     assert_eq!(refused(&edge(0xC511_0002, 31)).code(), "truncated");
     assert_eq!(refused(&edge(0xC511_0003, 49)).code(), "oversized");
-    module[6] = 4;
-    assert_eq!(refused(&module).code(), "truncated");
-    compressed[8] = 5;
-    assert_eq!(refused(&compressed).code(), "oversized");
-    assert_eq!(
-        decode(&super::MAGIC_MESH.to_le_bytes(), 0),
-        Ok(Packet::Mesh)
-    );
+    for magic in [super::MAGIC_MESH, super::MAGIC_SYNC] {
+        assert_eq!(decode(&magic.to_le_bytes(), 0), Ok(Packet::Mesh));
+    }
+}
+
+/// The HE field of a C6, and the fields of a C5, told by their zeros.
+#[test]
+fn newer_chips_are_told_by_their_zeros() {
+    for (fields, name, bandwidth, ppdu) in [
+        (Fields::He256, "esp32-he256-asc", 20, Ppdu::He),
+        (Fields::Ht40, "esp32-ht128-asc", 40, Ppdu::Ht),
+        (Fields::Ht57, "esp32-ht57-asc", 20, Ppdu::Ht),
+    ] {
+        let layout = layout::esp32(fields, Order::Ascending, false);
+        let mut bytes = datagram(1, layout.len() as u16, 2437, [0, 0]);
+        for (place, _) in layout
+            .valid
+            .iter()
+            .enumerate()
+            .filter(|(_, valid)| !**valid)
+        {
+            bytes[20 + 2 * place..22 + 2 * place].fill(0);
+        }
+        let found = frame(&bytes);
+        assert_eq!((found.layout.name, found.ppdu), (name, ppdu));
+        assert_eq!(found.bandwidth_mhz, Some(bandwidth));
+    }
 }
 
 #[test]

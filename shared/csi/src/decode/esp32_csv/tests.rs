@@ -300,3 +300,184 @@ fn what_is_written_reads_the_same() {
         }
     }
 }
+
+const HEADER_SHORT: &str = "type,seq,mac,rssi,rate,noise_floor,fft_gain,agc_gain,channel,local_timestamp,sig_len,rx_state,len,first_word,data";
+
+/// A list of this layout: 1 where it has a measurement, 0 elsewhere.
+fn list_of(fields: Fields, order: Order) -> String {
+    let layout = layout::esp32(fields, order, false);
+    let pair = |valid: &bool| if *valid { "3,-2" } else { "0,0" };
+    let pairs: Vec<&str> = layout.valid.iter().map(pair).collect();
+    format!("\"[{}]\"", pairs.join(","))
+}
+
+#[test]
+fn c5_and_c6_buffers_are_told_by_their_zeros() {
+    for (fields, samples, ppdu, bandwidth) in [
+        (Fields::Legacy53, 53, Ppdu::Unknown, None),
+        (Fields::Ht57, 57, Ppdu::Ht, Some(20)),
+        (Fields::Ht57Stbc, 114, Ppdu::Ht, Some(20)),
+        (Fields::Ht117, 117, Ppdu::Ht, Some(40)),
+        (Fields::Ht40, 128, Ppdu::Ht, Some(40)),
+        (Fields::Ht117Stbc, 234, Ppdu::Ht, Some(40)),
+        (Fields::He245, 245, Ppdu::He, Some(20)),
+        (Fields::He256, 256, Ppdu::He, Some(20)),
+    ] {
+        for order in [Order::Fft, Order::Ascending] {
+            let before = ESP_CSI_SHORT.replace(",128,1,", &format!(",{},0,", 2 * samples));
+            let found = frame(&format!("{before}{}", list_of(fields, order)));
+            let expected = layout::esp32(fields, order, false);
+            assert!(
+                std::sync::Arc::ptr_eq(&found.layout, &expected),
+                "{fields:?}"
+            );
+            assert_eq!((found.layout.len(), found.ppdu), (samples, ppdu));
+            assert_eq!(found.bandwidth_mhz, bandwidth);
+        }
+        // Without its zeros nothing tells the order, and nothing is guessed.
+        let full = vec!["3,-2"; samples].join(",");
+        let before = ESP_CSI_SHORT.replace(",128,1,", &format!(",{},0,", 2 * samples));
+        let found = frame(&format!("{before}\"[{full}]\""));
+        assert_eq!(found.layout.name, "positions");
+    }
+}
+
+/// The tables of Espressif's guide, of the first generations and of the C5.
+#[test]
+fn subcarriers_of_every_layout_are_those_of_the_tables() {
+    let indices =
+        |fields, order| -> Vec<i16> { layout::esp32(fields, order, false).subcarriers.to_vec() };
+    let fft = |n: i16| (0..n).chain(-n..0);
+    let stbc40 = || (0..=60).chain(-60..0);
+    let (f, a) = (Order::Fft, Order::Ascending);
+    let twice = |one: Vec<i16>| [one.clone(), one].concat();
+    assert_eq!(indices(Fields::LegacyHt20, f), twice(fft(32).collect()));
+    // Below: 0 to 63 of the 40 MHz channel, whose upper half is the 20 MHz one; above: -64 to -1.
+    assert_eq!(
+        indices(Fields::LegacyHt20, a),
+        twice((0..64).map(|k| k - 32).collect())
+    );
+    assert_eq!(
+        indices(Fields::LegacyHt20, a),
+        twice((-64..0).map(|k| k + 32).collect())
+    );
+    let legacy: Vec<i16> = (-32..32).collect();
+    let below = twice((0..63).map(|k| k - 32).collect());
+    let above = twice((-62..0).map(|k| k + 32).collect());
+    assert_eq!(
+        indices(Fields::LegacyHt20StbcBelow, a),
+        [legacy.clone(), below].concat()
+    );
+    assert_eq!(
+        indices(Fields::LegacyHt20StbcAbove, a),
+        [legacy.clone(), above].concat()
+    );
+    assert_eq!(
+        indices(Fields::LegacyHt40, a),
+        [legacy.clone(), fft(64).collect()].concat()
+    );
+    let two: Vec<i16> = stbc40().chain(stbc40()).collect();
+    assert_eq!(indices(Fields::LegacyHt40Stbc, a), [legacy, two].concat());
+    assert_eq!(
+        indices(Fields::Ht57, f),
+        (0..=28).chain(-28..0).collect::<Vec<_>>()
+    );
+    assert_eq!(indices(Fields::Ht57, a), (-28..=28).collect::<Vec<_>>());
+    assert_eq!(indices(Fields::Legacy26, a)[..3], [-26, -24, -22]);
+    let measured = |fields| layout::esp32(fields, a, false).measured().count();
+    for (fields, count) in [
+        (Fields::Legacy53, 52),
+        (Fields::Legacy26, 26),
+        (Fields::Ht57, 56),
+        (Fields::Ht117, 114),
+        (Fields::Ht40, 114),
+        (Fields::He245, 242),
+        (Fields::He256, 242),
+        (Fields::LegacyHt20StbcAbove, 52 + 56 + 56),
+    ] {
+        assert_eq!(measured(fields), count, "{fields:?}");
+    }
+}
+
+#[test]
+fn lengths_of_the_first_generations() {
+    let line = |bandwidth: u8, stbc: u8, secondary: u8, values: usize| {
+        let before = format!(
+            "CSI_DATA,1,aa:bb:cc:00:11:22,-52,11,1,7,{bandwidth},1,1,1,{stbc},0,1,-91,1,11,{secondary},5,0,100,0,{values},0,"
+        );
+        frame(&format!("{before}{}", list(values))).layout.name
+    };
+    assert_eq!(line(0, 1, 2, 380), "esp32-lltf64-ht63-stbc63-asc");
+    assert_eq!(line(0, 1, 1, 376), "esp32-lltf64-ht62-stbc62-asc");
+    assert_eq!(line(1, 0, 1, 256), "esp32-ht128");
+    assert_eq!(line(1, 1, 1, 484), "positions");
+}
+
+#[test]
+fn twelve_bits_in_halves_or_as_numbers() {
+    let value = |k: i16| (k - 26) * 70;
+    let numbers: Vec<String> = (0..52).map(|k| value(k).to_string()).collect();
+    let halves = |k| {
+        let [low, high] = value(k).to_le_bytes();
+        // The upper half comes without the sign.
+        [i16::from(low as i8), i16::from(high & 15)]
+    };
+    let mut bytes: Vec<String> = (0..52).flat_map(halves).map(|b| b.to_string()).collect();
+    bytes.extend(["1".to_owned(), "0".to_owned()]);
+    for (len, list) in [(52, numbers), (106, bytes)] {
+        let before = ESP_CSI_SHORT.replace(",128,1,", &format!(",{len},0,"));
+        let found = frame(&format!("{before}\"[{}]\"", list.join(",")));
+        assert_eq!(found.layout.name, "esp32-lltf26-12bit-asc");
+        assert_eq!(found.format, SampleFormat::Ci16);
+        let expected: Vec<Complex32> = (0..26)
+            .map(|k| Complex32::new(f32::from(value(2 * k + 1)), f32::from(value(2 * k))))
+            .collect();
+        assert_eq!(found.samples, expected, "{len}");
+    }
+    // Elsewhere a value beyond 8 bits is a fault.
+    let line = format!("{ESP_CSI_SHORT}{}", list(128).replace("-128", "-129"));
+    assert_eq!(decode(&line).unwrap_err().code(), "bad_value");
+}
+
+#[test]
+fn a_header_says_which_column_is_which() {
+    let mut decoder = Decoder::new();
+    let mut read = |line: &str| decoder.line(line.as_bytes(), None);
+    // As esp-csi writes it for the C5: the usual order.
+    assert_eq!(read(HEADER_SHORT), Ok(None));
+    let usual = read(&format!("{ESP_CSI_SHORT}{}", list(128)))
+        .unwrap()
+        .unwrap();
+    assert_eq!((usual.sequence, usual.counted), (9, true));
+    // Another order, columns that nobody knows, and some behind the list.
+    assert_eq!(
+        read("\"rssi\",weather,len,data,channel,mac,type,host_time"),
+        Ok(None)
+    );
+    let values = list(128).replace(" ]", "]").replace(' ', ",");
+    let line = format!("-61,rain,128,\"{values}\",44,aa:bb:cc:00:11:22,CSI_DATA,1607774756.97");
+    let found = read(&line).unwrap().unwrap();
+    assert_eq!(found.samples, usual.samples);
+    assert_eq!(
+        (found.rssi_dbm.as_slice(), found.channel, found.transmitter),
+        (
+            &[-61][..],
+            Some(44),
+            Some([0xaa, 0xbb, 0xcc, 0, 0x11, 0x22])
+        )
+    );
+    assert_eq!((found.noise_floor_dbm, found.device_time_us), (None, None));
+    assert!(!found.counted);
+    for (damaged, code) in [
+        (line.replace(",44,", ",4x4,"), "bad_field"),
+        (line.replace(",44,", ","), "field_count"),
+        (line.replace("CSI_DATA", "CSI_DAT"), "not_csi_data"),
+        (line[..line.len() - 60].to_owned(), "truncated"),
+        (line.replacen(",-7,", ",-777,", 1), "bad_value"),
+    ] {
+        assert_eq!(read(&damaged).unwrap_err().code(), code, "{damaged}");
+    }
+    // What does not fit the header and is of a known set is still read.
+    assert!(read(&format!("{CSI_TOOL}{}", list(128))).unwrap().is_some());
+    assert!(read(&line).unwrap().is_some());
+}
