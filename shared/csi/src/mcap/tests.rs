@@ -39,6 +39,7 @@ fn frame(sequence: u64, layout: Arc<Layout>) -> Frame {
         scale: None,
         transmitter: Some([2, 0, 0, 0, 0, 1]),
         simulated: false,
+        chain: None,
     }
 }
 
