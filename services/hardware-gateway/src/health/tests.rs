@@ -48,6 +48,7 @@ fn frame(sequence: u64) -> Frame {
         raw_size: 0,
         transmitter: None,
         simulated: false,
+        chain: None,
         scale: None,
         transmit_streams: 1,
     }
