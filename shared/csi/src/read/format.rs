@@ -97,12 +97,12 @@ impl Format {
             Some(Self::IalrCsv)
         } else if text.starts_with(b"{") && holds(b"\"node_id\"") && holds(b"\"raw_csi\"") {
             Some(Self::RuviewJsonl)
-        } else if text.starts_with(esp32_csv::SIMULATED_LINE.as_bytes()) || holds(b"CSI_DATA,") {
-            Some(Self::Esp32Csv)
-        } else if text
-            .split(|byte| *byte == b'\n')
-            .next()
-            .is_some_and(esp32_csv::is_header)
+        } else if text.starts_with(esp32_csv::SIMULATED_LINE.as_bytes())
+            || holds(b"CSI_DATA,")
+            || text
+                .split(|byte| *byte == b'\n')
+                .next()
+                .is_some_and(esp32_csv::is_header)
         {
             Some(Self::Esp32Csv)
         } else {

@@ -54,8 +54,8 @@ const NAMES: [(Name, &[&str]); 21] = [
 impl Name {
     /// As header lines have it.
     pub(super) fn text(self) -> &'static str {
-        let (_, names) = NAMES[self as usize];
-        names.first().copied().unwrap_or_default()
+        let names = NAMES.get(self as usize).map(|(_, names)| *names);
+        names.and_then(<[_]>::first).copied().unwrap_or_default()
     }
 }
 
