@@ -95,6 +95,12 @@ impl GainBlocks {
         &self.selected
     }
 
+    /// End of each block in a row.
+    #[must_use]
+    pub fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
     /// Samples of a frame.
     #[must_use]
     pub fn samples(&self) -> usize {

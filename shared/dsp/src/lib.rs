@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod autocorrelation;
+pub mod breathing;
 pub mod butterworth;
 pub mod clock;
 pub mod gain;

@@ -8,6 +8,9 @@
     clippy::indexing_slicing
 )]
 
+mod breathing;
+mod breathing_rooms;
+
 mod butterworth;
 mod phase;
 

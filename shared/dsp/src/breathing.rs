@@ -1,0 +1,356 @@
+//! Breathing rate of one person who keeps still, from one link.
+//!
+//! The chest moves the channel by a little and periodically. Frames are put on a regular clock of [`RATE_HZ`] by their own
+//! time stamps (`cells`), and the streams of a window are searched for a period (`rate`): the band-passed autocorrelation of
+//! each stream, combined with the weights `phi / (1 - phi)` of maximal ratio combining, where `phi` is the stream's
+//! autocorrelation at the first lag (F. Zhang, C. Wu, B. Wang, M. Wu, D. Bugos, H. Zhang, K. J. R. Liu, "SMARS: Sleep
+//! Monitoring via Ambient Radio Signals", IEEE Trans. Mobile Computing 20 (2021)).
+//!
+//! Streams are of two kinds, which are searched apart:
+//!
+//! - **Amplitude**: normalised power, averaged over groups of neighbouring subcarriers of one gain block.
+//! - **Phase**: for each pair of antennas on one clock, the phase of the conjugate product, summed over the subcarriers in
+//!   proportion to their slow mean: `arg(sum over k of q[k] conj(mean q[k]))`, `q[k] = H1[k] conj(H2[k])`. It is the phase of
+//!   the CSI ratio (`FarSense`), without its poles. The mean follows within [`MEAN_S`] seconds.
+//!
+//! What is not a rate is unknown, with a reason: where somebody moves, the window is too short or has gaps, nothing changes,
+//! nothing repeats, or what repeats is too weak against the rest of the band. A rate needs three periods in the window. A
+//! window holds at most one rate: two people breathing give one of both rates or none. A fan whose frequency lies within 0.7
+//! Hz of a multiple of the *frame* rate looks like breathing, and no method can tell at one frame per tick; with three frames
+//! or more per tick it is seen by its scatter inside the ticks.
+//!
+//! The gates were chosen on the recordings that the tests name: a phantom, a person, empty rooms and rooms with movement.
+
+mod cells;
+mod rate;
+#[cfg(test)]
+mod tests;
+
+use num_complex::Complex32;
+
+use crate::gain::GainBlocks;
+use cells::Cells;
+pub use rate::{Period, RateFinder};
+
+/// Ticks per second of the regular clock.
+pub const RATE_HZ: f64 = 10.0;
+/// Band that is searched, Hz.
+pub const BAND_HZ: (f64, f64) = (0.045, 0.7);
+/// Shortest and longest period, seconds: 35 to 3 breaths a minute.
+pub const PERIODS_S: (f64, f64) = (1.7, 20.0);
+/// Periods that a window must hold.
+pub const LEAST_PERIODS: f64 = 3.0;
+/// Shortest window, seconds.
+pub const SHORTEST_WINDOW_S: f64 = 20.0;
+/// Longest window, seconds.
+pub const LONGEST_WINDOW_S: f64 = 60.0;
+/// Share of the ticks that must have measured neighbours.
+pub const LEAST_COVERAGE: f64 = 0.8;
+/// Autocorrelation that a period must reach.
+pub const LEAST_PEAK: f64 = 0.3;
+/// Power of the rate and its double against the rest of the band, dB, that a period must reach.
+pub const LEAST_SNR_DB: f64 = 0.0;
+/// Power from 0.75 to 2.5 Hz beyond noise, as a share of that in the band, from which somebody moves: for amplitude and for
+/// phase (which is noisier).
+pub const MOST_EXCESS: (f64, f64) = (0.2, 1.2);
+/// Time in which the mean of a pair follows, seconds.
+pub const MEAN_S: f64 = 60.0;
+/// Amplitude streams at most.
+const MOST_GROUPS: usize = 64;
+/// Subcarriers of a group at least.
+const GROUP: usize = 4;
+/// Pairs of antennas at most.
+const MOST_PAIRS: usize = 16;
+/// Variance inside the ticks, times this, that the band must hold, else it may be the image of something faster.
+const LEAST_OF_SCATTER: f64 = 0.02;
+/// Frames per tick from which the scatter inside the ticks is known.
+const FRAMES_FOR_SCATTER: f64 = 3.0;
+
+/// Which streams the rate was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Amplitude of subcarriers.
+    Amplitude,
+    /// Phase between antennas.
+    Phase,
+}
+
+/// A breathing rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Breaths per minute.
+    pub bpm: f64,
+    /// Power of the rate and its double against the rest of the band, dB.
+    pub snr_db: f64,
+    /// Autocorrelation at the period, 0 to 1.
+    pub peak: f64,
+    /// Share of the window's ticks that were measured, 0 to 1.
+    pub coverage: f64,
+    /// Length of the window, seconds.
+    pub window_s: f64,
+    /// What it was read from.
+    pub source: Source,
+}
+
+/// Why there is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum Unknown {
+    /// The caller knows that somebody moves, or does not know that nobody does.
+    #[error("not known to be still")]
+    Moving,
+    /// Less than the shortest window was measured.
+    #[error("{span_s:.0} s measured; {SHORTEST_WINDOW_S} s are needed")]
+    TooShort {
+        /// Seconds measured.
+        span_s: f64,
+    },
+    /// Too many ticks without a frame.
+    #[error("{:.0} % of the time measured; {:.0} % are needed", 100.0 * coverage, 100.0 * LEAST_COVERAGE)]
+    Gaps {
+        /// Share of the ticks that were measured.
+        coverage: f64,
+    },
+    /// Nothing changes at all.
+    #[error("nothing changes")]
+    Silent,
+    /// Nothing repeats.
+    #[error("nothing repeats between {} and {} s", PERIODS_S.0, PERIODS_S.1)]
+    NoPeriod,
+    /// What repeats is too weak.
+    #[error(
+        "autocorrelation {peak:.2} at {snr_db:.1} dB; {LEAST_PEAK} at {LEAST_SNR_DB} dB are needed"
+    )]
+    Weak {
+        /// Autocorrelation at the best period.
+        peak: f64,
+        /// Power of the rate against the rest of the band, dB.
+        snr_db: f64,
+    },
+    /// Movement faster than breathing.
+    #[error("movement faster than breathing: {excess:.2} of the band's power")]
+    Restless {
+        /// Power above the band, beyond noise, as a share of that in the band.
+        excess: f64,
+    },
+}
+
+/// One link's window of breathing. Memory is bounded (0.5 MB at most); nothing is allocated after the first estimate of a
+/// window length.
+#[derive(Debug)]
+pub struct Breathing {
+    cells: Cells,
+    /// First and end place in the row of each group.
+    groups: Vec<(usize, usize)>,
+    pairs: Vec<Pair>,
+    /// Samples of a frame, and of one antenna.
+    samples: usize,
+    each: usize,
+    /// Valid positions of one antenna.
+    valid: Vec<usize>,
+    width: usize,
+    values: Vec<f32>,
+    product: Vec<Complex32>,
+    previous_us: Option<i64>,
+    finder: RateFinder,
+    streams: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    first: usize,
+    second: usize,
+    mean: Vec<Complex32>,
+    frames: f32,
+}
+
+impl Breathing {
+    /// For frames whose rows `blocks` makes, of `antennas` antennas. `pairs` are the antennas that share a clock (and, where
+    /// antennas are pairs of receive chain and transmit stream, the stream): their phase difference means something. Pairs
+    /// past the first 16, and of antennas that are not there, are not looked at.
+    #[must_use]
+    pub fn new(blocks: &GainBlocks, antennas: usize, pairs: &[(usize, usize)]) -> Self {
+        let size = blocks.width().div_ceil(MOST_GROUPS).max(GROUP);
+        let (mut groups, mut begin) = (Vec::new(), 0);
+        for end in blocks.ends() {
+            // Groups of one block are of equal size; a block keeps at least one.
+            let count = ((*end - begin) / size).max(1);
+            let edge = |i: usize| begin + i * (*end - begin) / count;
+            groups.extend((0..count).map(|i| (edge(i), edge(i + 1))));
+            begin = *end;
+        }
+        let each = blocks.samples() / antennas.max(1);
+        let valid: Vec<usize> = blocks
+            .places()
+            .iter()
+            .copied()
+            .filter(|p| *p < each)
+            .collect();
+        let there = |pair: &&(usize, usize)| pair.0.max(pair.1) < antennas && pair.0 != pair.1;
+        let pairs: Vec<Pair> = pairs
+            .iter()
+            .filter(there)
+            .take(MOST_PAIRS)
+            .map(|(first, second)| Pair {
+                first: first * each,
+                second: second * each,
+                mean: vec![Complex32::default(); valid.len()],
+                frames: 0.0,
+            })
+            .collect();
+        Self {
+            cells: Cells::new(groups.len(), pairs.len()),
+            values: Vec::with_capacity(groups.len() + 2 * pairs.len()),
+            product: Vec::with_capacity(valid.len()),
+            groups,
+            pairs,
+            samples: blocks.samples(),
+            each,
+            valid,
+            width: blocks.width(),
+            previous_us: None,
+            finder: RateFinder::default(),
+            streams: Vec::new(),
+        }
+    }
+
+    /// Takes a frame: its time, its row of normalised power, and its samples for the pairs (antenna-major; may be empty
+    /// where there is no pair). Gives whether it counted: a row or samples of another size, or a time more than a window
+    /// before the last, do not; a clock that jumps back further begins anew.
+    pub fn push(&mut self, time_us: i64, row: &[f32], samples: &[Complex32]) -> bool {
+        if row.len() != self.width || row.iter().any(|x| !x.is_finite()) {
+            return false;
+        }
+        if !self.pairs.is_empty() && samples.len() != self.samples {
+            return false;
+        }
+        self.values.clear();
+        for (begin, end) in &self.groups {
+            let group = row.get(*begin..*end).unwrap_or_default();
+            let mean = group.iter().sum::<f32>() / group.len().max(1) as f32;
+            self.values.push(mean);
+        }
+        let elapsed = self.previous_us.map_or(0, |at| time_us.saturating_sub(at));
+        self.previous_us = Some(time_us);
+        let follow = (elapsed.max(0) as f64 * 1e-6 / MEAN_S) as f32;
+        for pair in &mut self.pairs {
+            let antenna = |first: usize| samples.get(first..first + self.each);
+            let (Some(one), Some(other)) = (antenna(pair.first), antenna(pair.second)) else {
+                return false;
+            };
+            self.product.clear();
+            self.product.extend(self.valid.iter().filter_map(|k| {
+                let (one, other) = (one.get(*k)?, other.get(*k)?);
+                Some(one * other.conj())
+            }));
+            let phase = pair.deviation(&self.product, follow);
+            self.values.push(phase.re);
+            self.values.push(phase.im);
+        }
+        self.cells.push(time_us, &self.values)
+    }
+
+    /// The rate over the last `window_s` seconds before `end_us` (cut to [`LONGEST_WINDOW_S`]), or why there is none.
+    /// `still` says that the zone is known to be still: without that nothing is looked for.
+    ///
+    /// # Errors
+    /// Where there is no rate.
+    pub fn estimate(&mut self, end_us: i64, window_s: f64, still: bool) -> Result<Rate, Unknown> {
+        if !still {
+            return Err(Unknown::Moving);
+        }
+        let window_s = window_s.min(LONGEST_WINDOW_S);
+        let window = self.cells.window(end_us, window_s)?;
+        if window.coverage < LEAST_COVERAGE {
+            return Err(Unknown::Gaps {
+                coverage: window.coverage,
+            });
+        }
+        let mut best: Result<Rate, Unknown> = Err(Unknown::Silent);
+        for source in [Source::Amplitude, Source::Phase] {
+            let scatter = match source {
+                Source::Amplitude => self.cells.amplitudes(&mut self.streams),
+                Source::Phase => self.cells.phases(&mut self.streams),
+            };
+            let least = if window.frames_per_tick >= FRAMES_FOR_SCATTER {
+                LEAST_OF_SCATTER * scatter
+            } else {
+                0.0
+            };
+            let found = self
+                .finder
+                .find(&self.streams, self.cells.covered())
+                .and_then(|period| judge(period, source, least));
+            let found = found.map(|period| Rate {
+                bpm: 60.0 / period.period_s,
+                snr_db: period.snr_db,
+                peak: period.peak,
+                coverage: window.coverage,
+                window_s: window.span_s,
+                source,
+            });
+            best = match (best, found) {
+                (Ok(one), Ok(other)) if other.snr_db > one.snr_db => Ok(other),
+                (Ok(one), _) => Ok(one),
+                (Err(_), Ok(other)) => Ok(other),
+                // What is nearer to a rate says more.
+                (Err(Unknown::Silent | Unknown::NoPeriod), Err(other))
+                    if other != Unknown::Silent =>
+                {
+                    Err(other)
+                }
+                (Err(one), Err(_)) => Err(one),
+            };
+        }
+        best
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.cells.clear();
+        self.previous_us = None;
+        for pair in &mut self.pairs {
+            pair.mean.fill(Complex32::default());
+            pair.frames = 0.0;
+        }
+    }
+}
+
+fn judge(period: Period, source: Source, least_variance: f64) -> Result<Period, Unknown> {
+    let most = match source {
+        Source::Amplitude => MOST_EXCESS.0,
+        Source::Phase => MOST_EXCESS.1,
+    };
+    if period.peak < LEAST_PEAK || period.snr_db < LEAST_SNR_DB || !period.repeated {
+        return Err(Unknown::Weak {
+            peak: period.peak,
+            snr_db: period.snr_db,
+        });
+    }
+    if period.excess > most || period.variance < least_variance {
+        return Err(Unknown::Restless {
+            excess: period.excess,
+        });
+    }
+    Ok(period)
+}
+
+impl Pair {
+    /// The phase of `product` against the pair's slow mean, as a number of modulus 1, or 0 where there is none.
+    fn deviation(&mut self, product: &[Complex32], follow: f32) -> Complex32 {
+        let power: f32 = product.iter().map(Complex32::norm_sqr).sum();
+        if power <= 0.0 || !power.is_finite() {
+            return Complex32::default();
+        }
+        let scale = power.sqrt().recip();
+        self.frames += 1.0;
+        let follow = follow.max(self.frames.recip()).min(1.0);
+        let mut sum = Complex32::default();
+        for (mean, product) in self.mean.iter_mut().zip(product) {
+            let product = product * scale;
+            *mean += (product - *mean) * follow;
+            sum += product * mean.conj();
+        }
+        let modulus = sum.norm();
+        if modulus > 0.0 { sum / modulus } else { sum }
+    }
+}
