@@ -1,4 +1,4 @@
-//! CPU time of each stage and of the whole per-frame path, for 1x64, 3x30 and 4x64 samples.
+//! CPU time of each stage and of the whole per-frame path, for 1x64, 3x30, 4x64 and 4x256 samples.
 
 // A benchmark may panic: it runs on inputs of its own.
 #![allow(
@@ -13,15 +13,24 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dsp::activity::Extractor;
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
+use dsp::breathing::Breathing;
+use dsp::butterworth::{self, Filter};
+use dsp::doppler::{Doppler, Shape};
 use dsp::gain::GainBlocks;
 use dsp::hampel::{Scratch, hampel};
 use dsp::motion::MotionMeter;
+use dsp::pca::Pca;
+use dsp::phase::{Line, Phases, Sanitizer, conjugate_product};
+use dsp::select::Selector;
+use dsp::speed::SpeedMeter;
 use num_complex::Complex32;
 
 const FRAMES: usize = 200;
 const PERIOD_US: i64 = 10_000;
 /// Windows are evaluated every half second: so many frames share the cost of one.
 const FRAMES_PER_HOP: usize = 50;
+/// Streams that the Doppler spectrum is made of.
+const STREAMS: usize = 16;
 
 struct Room {
     antennas: usize,
@@ -84,7 +93,7 @@ impl Room {
 }
 
 fn stages(criterion: &mut Criterion) {
-    for (antennas, subcarriers) in [(1, 64), (3, 30), (4, 64)] {
+    for (antennas, subcarriers) in [(1, 64), (3, 30), (4, 64), (4, 256)] {
         let name = format!("{antennas}x{subcarriers}");
         let room = Room::new(antennas, subcarriers, true);
         let (times_us, rows, width) = room.rows();
@@ -116,7 +125,12 @@ fn stages(criterion: &mut Criterion) {
         let mut extractor = Extractor::new(&room.subcarriers, antennas);
         let mut powers = Vec::new();
         let mut features = Vec::new();
-        // One hop of 50 frames, divided by them: what one frame costs on average, windows included.
+        more_stages(criterion, &name, &room, series, &blocks);
+        let mut dopplers = Doppler::new(STREAMS, Shape::at(100.0)).unwrap();
+        let mut breathing = Breathing::new(&blocks, antennas, &[]);
+        let mut clock_us = 0;
+        let mut streams = Vec::new();
+        // One hop of 50 frames: a fiftieth is what one frame costs on average, windows included.
         criterion.bench_function(
             &format!("whole path, per hop of {FRAMES_PER_HOP} frames/{name}"),
             |b| {
@@ -126,6 +140,13 @@ fn stages(criterion: &mut Criterion) {
                         powers.clear();
                         powers.extend(frame.iter().map(Complex32::norm_sqr));
                         extractor.push(*time, &powers, &room.valid);
+                        streams.clear();
+                        streams.extend(row.iter().step_by(width.div_ceil(STREAMS)).take(STREAMS));
+                        streams.resize(STREAMS, 0.0);
+                        // These two need a time that goes on.
+                        clock_us += PERIOD_US;
+                        dopplers.push(clock_us, &streams);
+                        breathing.push(clock_us, &row, &[]);
                     }
                     let _ = extractor.window(0, 500_000, &mut features);
                     meter.measure(black_box(series), 1e-4)
@@ -133,6 +154,101 @@ fn stages(criterion: &mut Criterion) {
             },
         );
     }
+}
+
+/// The stages that are not in every path.
+fn more_stages(
+    criterion: &mut Criterion,
+    name: &str,
+    room: &Room,
+    series: Series<'_>,
+    blocks: &GainBlocks,
+) {
+    let width = series.width;
+    let frame = &room.frames[7];
+    let sanitizer = Sanitizer::new(&room.subcarriers, &room.valid, room.antennas);
+    let mut phases = Phases::default();
+    criterion.bench_function(&format!("phase, shared slope, per frame/{name}"), |b| {
+        b.iter(|| sanitizer.sanitize(black_box(frame), Line::SharedSlope, &mut phases));
+    });
+    let each = room.subcarriers.len();
+    let mut product = Vec::new();
+    criterion.bench_function(&format!("conjugate product, one pair/{name}"), |b| {
+        b.iter(|| {
+            conjugate_product(
+                black_box(&frame[..each]),
+                &frame[frame.len() - each..],
+                &mut product,
+            )
+        });
+    });
+    let mut filter = Filter::new(butterworth::motion(100.0).unwrap(), width);
+    let mut row = series.rows[..width].to_vec();
+    criterion.bench_function(&format!("butterworth, order 4, per row/{name}"), |b| {
+        b.iter(|| {
+            row.copy_from_slice(&series.rows[..width]);
+            filter.push(black_box(&mut row));
+        });
+    });
+    let mut pca = Pca::new(width, 200.0);
+    let mut turn = 0;
+    criterion.bench_function(&format!("pca, per row/{name}"), |b| {
+        b.iter(|| {
+            turn = (turn + 1) % FRAMES;
+            pca.push(black_box(&series.rows[turn * width..(turn + 1) * width]))
+        });
+    });
+    criterion.bench_function(&format!("pca, decomposition/{name}"), |b| {
+        b.iter(|| pca.decompose())
+    });
+    let mut doppler = Doppler::new(STREAMS, Shape::at(100.0)).unwrap();
+    let mut clock_us = 0;
+    criterion.bench_function(
+        &format!("doppler of {STREAMS} streams, per frame/{name}"),
+        |b| {
+            b.iter(|| {
+                clock_us += PERIOD_US;
+                turn = (turn + 1) % FRAMES;
+                doppler.push(
+                    clock_us,
+                    black_box(&series.rows[turn * width..turn * width + STREAMS]),
+                )
+            });
+        },
+    );
+    let mut selector = Selector::default();
+    criterion.bench_function(&format!("select, per window of 200/{name}"), |b| {
+        b.iter(|| selector.weigh(black_box(series), 25_000.0).len());
+    });
+    let mut speed = SpeedMeter::default();
+    criterion.bench_function(&format!("speed, per window of 200/{name}"), |b| {
+        b.iter(|| speed.measure(black_box(series), 0.0577));
+    });
+    let pairs: Vec<(usize, usize)> = (1..room.antennas).map(|other| (0, other)).collect();
+    let mut breathing = Breathing::new(blocks, room.antennas, &pairs);
+    criterion.bench_function(&format!("breathing, per frame/{name}"), |b| {
+        b.iter(|| {
+            clock_us += PERIOD_US;
+            turn = (turn + 1) % FRAMES;
+            breathing.push(
+                clock_us,
+                &series.rows[turn * width..(turn + 1) * width],
+                black_box(&room.frames[turn]),
+            )
+        });
+    });
+    for _ in 0..6000 {
+        clock_us += PERIOD_US;
+        turn = (turn + 1) % FRAMES;
+        breathing.push(
+            clock_us,
+            &series.rows[turn * width..(turn + 1) * width],
+            &room.frames[turn],
+        );
+    }
+    criterion.bench_function(&format!("breathing, per window of 60 s/{name}"), |b| {
+        b.iter(|| breathing.estimate(black_box(clock_us), 60.0, true));
+    });
 }
 
 criterion_group!(benches, stages);

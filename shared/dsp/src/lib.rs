@@ -1,16 +1,23 @@
 //! Signal processing on channel state information: pure functions and small state machines over slices of numbers.
 //!
-//! [`gain`] makes rows of normalised power from frames, [`clock`] puts them on a regular clock, [`autocorrelation`],
-//! [`tone`] and [`motion`] decide whether anything moves, [`activity`] describes how. Nothing here reads a clock, logs,
-//! or allocates per sample.
+//! [`gain`] makes rows of normalised power from frames and [`phase`] rows of what is left of the phase; [`hampel`] and
+//! [`butterworth`] clean streams, [`clock`] puts them on a regular clock, [`select`] and [`pca`] make few of many.
+//! [`autocorrelation`], [`tone`] and [`motion`] decide whether anything moves, [`speed`] and [`doppler`] how fast,
+//! [`activity`] describes how, [`breathing`] finds the rate of one who keeps still, [`cusum`] when a level changed. Nothing
+//! here reads a clock, logs, or allocates per frame once it is warm.
 
 pub mod activity;
 pub mod autocorrelation;
 pub mod breathing;
 pub mod butterworth;
 pub mod clock;
+pub mod cusum;
+pub mod doppler;
 pub mod gain;
 pub mod hampel;
 pub mod motion;
+pub mod pca;
 pub mod phase;
+pub mod select;
+pub mod speed;
 pub mod tone;

@@ -12,6 +12,7 @@ mod breathing;
 mod breathing_rooms;
 
 mod butterworth;
+mod movement;
 mod phase;
 
 use num_complex::Complex32;
