@@ -224,8 +224,7 @@ impl SpeedMeter {
             (first.saturating_sub(1)..=last + 1)
                 .map(|lag| 0.5 * (smooth(lag + 1) - smooth(lag - 1))),
         );
-        let found = self
-            .slope
+        self.slope
             .windows(3)
             .enumerate()
             .find_map(|(offset, slopes)| {
@@ -243,8 +242,7 @@ impl SpeedMeter {
                             0.0
                         }
                 })
-            });
-        found
+            })
     }
 }
 
