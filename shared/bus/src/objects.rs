@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{
+    DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectStore,
+};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
@@ -96,6 +98,27 @@ impl Objects {
                         .await
                         .map_err(|error| Attempt::Transient(chain(&error)))?;
                     Ok(Some(Bytes::from(data)))
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Removes an object; one that is not there is no fault.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let what = format!("delete {name} of {}", self.name);
+        self.core
+            .persist(&what, |_| {
+                let name = name.to_owned();
+                async move {
+                    match self.store.delete(name).await {
+                        Ok(()) => Ok(()),
+                        Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
+                        Err(error) => Err(Attempt::Transient(chain(&error))),
+                    }
                 }
                 .boxed()
             })

@@ -243,6 +243,11 @@ pub static STORES: &[StoreSpec] = &[
         max_bytes: 1024 * MIB,
     },
     StoreSpec {
+        name: "processing",
+        description: "outputs and checkpoints of pipelines' runs",
+        max_bytes: 256 * MIB,
+    },
+    StoreSpec {
         name: "models",
         description: "model packages",
         max_bytes: 256 * MIB,

@@ -236,6 +236,21 @@ impl Filter {
         }
     }
 
+    /// The delayed values of each section and stream, to be kept; see [`resume`](Self::resume).
+    #[must_use]
+    pub fn state(&self) -> (&[f64], &[f64]) {
+        (&self.first, &self.second)
+    }
+
+    /// Takes up what [`state`](Self::state) of a filter with the same sections and width gave; values of another number are
+    /// not taken.
+    pub fn resume(&mut self, first: &[f64], second: &[f64]) {
+        if first.len() == self.first.len() && second.len() == self.second.len() {
+            self.first.copy_from_slice(first);
+            self.second.copy_from_slice(second);
+        }
+    }
+
     /// Streams of a row.
     #[must_use]
     pub fn width(&self) -> usize {
