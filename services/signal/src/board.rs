@@ -252,7 +252,7 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-fn timestamp(micros: i64) -> prost_types::Timestamp {
+pub(crate) fn timestamp(micros: i64) -> prost_types::Timestamp {
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     prost_types::Timestamp {
         seconds: micros.div_euclid(1_000_000),

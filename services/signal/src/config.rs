@@ -16,6 +16,70 @@ pub struct Config {
     pub checkpoint_interval_s: f64,
     /// Seconds of wall time without input after which the state of a zone is unknown.
     pub stale_after_s: f64,
+    /// Runs of pipelines over recordings.
+    pub processing: Processing,
+}
+
+/// What runs of pipelines may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Processing {
+    /// Runs that work at once.
+    pub concurrent: usize,
+    /// Runs that wait or work at most; more are refused.
+    pub max_queued: usize,
+    /// Seconds that a chunk should take: what a pause waits for, and a crash repeats.
+    pub chunk_s: f64,
+    /// Bytes of samples that a chunk may have in memory.
+    pub max_chunk_bytes: u64,
+    /// Bytes that a stage may keep between two chunks.
+    pub max_state_bytes: u64,
+    /// Bytes that a recording may unpack to.
+    pub max_recording_bytes: u64,
+    /// Bytes that the output of a run may have.
+    pub max_output_bytes: u64,
+    /// Seconds that a run may work.
+    pub max_run_s: f64,
+}
+
+impl Default for Processing {
+    fn default() -> Self {
+        Self {
+            concurrent: 2,
+            max_queued: 64,
+            chunk_s: 0.5,
+            max_chunk_bytes: 32 << 20,
+            max_state_bytes: 64 << 20,
+            max_recording_bytes: 1 << 30,
+            max_output_bytes: 96 << 20,
+            max_run_s: 86_400.0,
+        }
+    }
+}
+
+impl Processing {
+    fn validate(&self) -> Result<(), String> {
+        for (key, value) in [
+            ("concurrent", self.concurrent as u64),
+            ("max_queued", self.max_queued as u64),
+            ("max_chunk_bytes", self.max_chunk_bytes),
+            ("max_state_bytes", self.max_state_bytes),
+            ("max_recording_bytes", self.max_recording_bytes),
+            ("max_output_bytes", self.max_output_bytes),
+        ] {
+            if value == 0 {
+                return Err(format!("processing.{key} = 0: must be at least 1"));
+            }
+        }
+        for (key, value) in [("chunk_s", self.chunk_s), ("max_run_s", self.max_run_s)] {
+            if !(value > 0.0 && value <= 1e7) {
+                return Err(format!(
+                    "processing.{key} = {value}: must be above 0, at most 10000000 seconds"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -26,6 +90,7 @@ impl Default for Config {
             in_flight: 4096,
             checkpoint_interval_s: 0.5,
             stale_after_s: 5.0,
+            processing: Processing::default(),
         }
     }
 }
@@ -145,6 +210,7 @@ pub(crate) fn micros(seconds: f64) -> i64 {
 impl runtime::ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         self.motion.validate()?;
+        self.processing.validate()?;
         if self.batch == 0 {
             return Err("batch = 0: must be at least 1".to_owned());
         }

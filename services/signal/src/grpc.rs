@@ -1,30 +1,52 @@
 //! gRPC: parse, ask for the zones' states, render.
 
+mod pipelines;
+
 use std::pin::Pin;
+use std::sync::Arc;
 
 use events::Name;
 use futures::{Stream, StreamExt, stream};
 use proto::signal::v1 as pb;
+use proto::signal::v1::pipeline_service_server::PipelineServiceServer;
 use proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
 use runtime::{Runtime, invalid_argument, refuse};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
+use self::pipelines::PipelineApi;
 use crate::board::Board;
+use crate::processing::runs::Runs;
+use crate::processing::store::Pipelines;
 
 /// Zones in a page where the request does not say, and at most.
 const PAGE_SIZE: usize = 100;
 const MAX_PAGE_SIZE: usize = 1000;
-/// Serves `SignalService`.
-pub(crate) async fn serve(rt: &mut Runtime, board: Board) -> anyhow::Result<()> {
+/// Serves `SignalService` and `PipelineService`.
+pub(crate) async fn serve(
+    rt: &mut Runtime,
+    board: Board,
+    (pipelines, runs): (Arc<Pipelines>, Arc<Runs>),
+) -> anyhow::Result<()> {
     let mut routes = tonic::service::Routes::builder();
     routes.add_service(SignalServiceServer::new(Api {
         board,
         stop: rt.shutdown(),
     }));
-    rt.serve_grpc(routes.routes(), &["fresnel.signal.v1.SignalService"])
-        .await?;
+    routes.add_service(PipelineServiceServer::new(PipelineApi {
+        pipelines,
+        runs,
+        stop: rt.shutdown(),
+    }));
+    rt.serve_grpc(
+        routes.routes(),
+        &[
+            "fresnel.signal.v1.SignalService",
+            "fresnel.signal.v1.PipelineService",
+        ],
+    )
+    .await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::config::Config;
 use crate::worker::{Metrics, Shared, Worker};
-use crate::{board, grpc, outputs};
+use crate::{board, grpc, outputs, processing};
 
 /// How often a process says that it lives, and looks after the others.
 const ROUND: Duration = Duration::from_millis(500);
@@ -26,6 +26,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let claims = bus.claims("signal").await?;
     let board = Board::new(&outputs::method(&config.motion));
+    let processing = processing::start(rt, &bus, config.processing.clone()).await?;
     let shared = Shared {
         bus: bus.clone(),
         config: Arc::new(config),
@@ -44,7 +45,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         running: JoinSet::new(),
     };
     rt.spawn("signal", shards.run(rt.shutdown()));
-    grpc::serve(rt, board).await
+    grpc::serve(rt, board, processing).await
 }
 
 /// The partitions of this process, each with its worker.

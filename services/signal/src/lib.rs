@@ -15,6 +15,7 @@ pub mod link;
 pub mod order;
 pub mod outputs;
 pub mod pipeline;
+pub mod processing;
 pub mod window;
 mod worker;
 pub mod zone;

@@ -173,15 +173,7 @@ impl Link {
             layout: self.kind.layout.name.to_owned(),
             subcarriers: self.kind.layout.subcarriers.len(),
             antennas: self.kind.antennas,
-            ppdu: match self.kind.ppdu {
-                Ppdu::Unknown => "",
-                Ppdu::NonHt => "non_ht",
-                Ppdu::Ht => "ht",
-                Ppdu::Vht => "vht",
-                Ppdu::He => "he",
-                Ppdu::Eht => "eht",
-            }
-            .to_owned(),
+            ppdu: ppdu_name(self.kind.ppdu).to_owned(),
             chain: self.kind.chain.map(|chain| (chain.core, chain.stream)),
         }
     }
@@ -352,7 +344,7 @@ impl Link {
             Some(_) => None,
             None => bench
                 .meter
-                .measure(series, rounding(self.kind.format, marks)),
+                .measure(series, rounding_of(self.kind.format, marks)),
         };
         let verdict = judge(settings, &counts, motion.as_ref(), self.moving);
         self.moving = verdict.state == LinkState::Motion;
@@ -401,21 +393,36 @@ impl Link {
     }
 }
 
-/// The variance that rounding the samples gives to normalised power.
-#[allow(clippy::cast_precision_loss)]
-fn rounding(format: SampleFormat, marks: &[Mark]) -> f64 {
+/// A packet format as link keys have it; empty where unknown.
+pub(crate) fn ppdu_name(ppdu: Ppdu) -> &'static str {
+    match ppdu {
+        Ppdu::Unknown => "",
+        Ppdu::NonHt => "non_ht",
+        Ppdu::Ht => "ht",
+        Ppdu::Vht => "vht",
+        Ppdu::He => "he",
+        Ppdu::Eht => "eht",
+    }
+}
+
+fn rounding_of(format: SampleFormat, marks: &[Mark]) -> f64 {
     match format {
         // Amplitudes come as whole numbers from every source known; where they do not, this is a little strict.
-        SampleFormat::Ci8 | SampleFormat::Ci16 | SampleFormat::Af32 => {
-            let sum: f64 = marks.iter().map(|mark| f64::from(mark.inverse_power)).sum();
-            sum / (3.0 * marks.len().max(1) as f64)
-        }
+        SampleFormat::Ci8 | SampleFormat::Ci16 | SampleFormat::Af32 => rounding(marks),
         SampleFormat::Cf32 => 0.0,
     }
 }
 
+/// The variance that rounding the samples to whole numbers gives to normalised power.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn rounding(marks: &[Mark]) -> f64 {
+    let sum: f64 = marks.iter().map(|mark| f64::from(mark.inverse_power)).sum();
+    sum / (3.0 * marks.len().max(1) as f64)
+}
+
+/// Mean and standard deviation of the RMS amplitude, in units of the samples.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn amplitude(marks: &[Mark]) -> (f32, f32) {
+pub(crate) fn amplitude(marks: &[Mark]) -> (f32, f32) {
     if marks.is_empty() {
         return (0.0, 0.0);
     }

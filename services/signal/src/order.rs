@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// Where a frame stands in its device's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -28,7 +30,7 @@ const SOON_US: i64 = 1_000_000;
 const MOST_MISSED: u64 = 100_000;
 
 /// Follows the order of one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     latest: Option<(u64, i64)>,
     /// The latest late frame, and how many followed closely so far.
@@ -79,7 +81,7 @@ impl Order {
 }
 
 /// What was counted of a device in one hop.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// The hop.
     pub slot: i64,
@@ -94,7 +96,7 @@ pub struct Tally {
 }
 
 /// Counts of a device, hop by hop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tallies {
     hops: VecDeque<Tally>,
     newest_in_stream: Option<u64>,

@@ -1,13 +1,14 @@
 //! The frames of one link that its windows still need.
 
 use num_complex::Complex32;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Numbers kept for one link at most: 16 MB.
 const MOST_NUMBERS: usize = 4 << 20;
 
 /// What is kept of a frame besides its row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
     /// Time on the windows' axis, microseconds.
     pub time_us: i64,
@@ -22,7 +23,7 @@ pub struct Mark {
 }
 
 /// Rows of normalised power with their times, oldest first, in one contiguous piece.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Rows {
     width: usize,
     /// Rows that were dropped but still lie in front.
@@ -108,9 +109,10 @@ impl Rows {
 /// The phase of one subcarrier against its neighbour does not see the receiver's random common phase. Its circular
 /// variance over a window is `1 - mean over k of abs(mean over t of u[t,k])`, 0 for a constant one and 1 for chaos
 /// (Mardia and Jupp, Directional Statistics, 2.3.1).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct PhaseSteadiness {
     hops: std::collections::VecDeque<(i64, u32, Vec<Complex32>)>,
+    #[serde(skip)]
     spare: Vec<Vec<Complex32>>,
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod anti_truth;
+mod processing;
 mod recordings_of_rooms;
 mod restart;
 mod source;

@@ -6,7 +6,7 @@ use signal::{Input, Output, Pipeline, Settings, What};
 use crate::source::{self, Noise, body, room, still};
 
 /// Frames with everything in them: stillness, motion, a loss, late and repeated frames, zeros, two layouts.
-fn eventful() -> Vec<Input> {
+pub fn eventful() -> Vec<Input> {
     let mut frames = room(24.0, 3, |t, k| match t {
         5.0..7.5 | 12.5..22.0 => body(t, k),
         _ => still(t, k),

@@ -24,12 +24,18 @@ pub async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
 pub struct Sandbox {
     server: Server,
     bus: Bus,
+    settings: Vec<(&'static str, &'static str)>,
     service: Option<(Process, Started)>,
     _data: TempDir,
 }
 
 impl Sandbox {
     pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these settings of the service.
+    pub async fn with(settings: &[(&'static str, &'static str)]) -> Self {
         let binary = server::find(None).expect("a nats-server");
         let data = tempfile::tempdir().unwrap();
         let server = Server::start(ServerConfig::new(binary, data.path().join("nats")))
@@ -44,10 +50,11 @@ impl Sandbox {
             ..bus::Config::default()
         };
         let bus = Bus::connect(config).await.unwrap();
-        let service = Some(service(&server).await);
+        let service = Some(service(&server, settings).await);
         Self {
             server,
             bus,
+            settings: settings.to_vec(),
             service,
             _data: data,
         }
@@ -61,7 +68,17 @@ impl Sandbox {
     pub async fn restart(&mut self) {
         let (process, _) = self.service.take().unwrap();
         process.stop().await;
-        self.service = Some(service(&self.server).await);
+        self.service = Some(service(&self.server, &self.settings).await);
+    }
+
+    /// Ends the service at once, in the midst of whatever it does, and starts it again.
+    pub async fn crash(&mut self) {
+        drop(self.service.take());
+        self.service = Some(service(&self.server, &self.settings).await);
+    }
+
+    pub fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     pub async fn stop(mut self) {
@@ -117,12 +134,15 @@ impl Sandbox {
     }
 }
 
-async fn service(server: &Server) -> (Process, Started) {
+async fn service(server: &Server, more: &[(&str, &str)]) -> (Process, Started) {
     let mut settings = Settings::explicit("").unwrap();
     settings.set("nats.url", &server.url()).unwrap();
     settings.set("nats.storage_scale", STORAGE_SCALE).unwrap();
     for bound in ["nats.connect_timeout_s", "nats.publish_timeout_s"] {
         settings.set(bound, "60").unwrap();
+    }
+    for (key, value) in more {
+        settings.set(key, value).unwrap();
     }
     let process = Process::new(settings).unwrap();
     let started = process.start("signal", signal::start).await.unwrap();

@@ -1,0 +1,529 @@
+//! The types of stages, what each takes and gives, and whether a list of them fits together.
+//!
+//! A new stage is a variant of [`Type`] with its parameters, a line in each of [`Type::name`], [`Type::description`],
+//! [`Type::signatures`] and [`Type::defaults`], and its work in [`super::stages`].
+
+use std::fmt;
+
+use dsp::butterworth::{Band, design};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config::Settings;
+
+/// Stages of a pipeline at most.
+pub const MOST_STAGES: usize = 32;
+
+/// What goes from one stage to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Frames as they were recorded.
+    Frames,
+    /// Rows of normalised power at the times of frames.
+    Power,
+    /// Rows on a regular clock.
+    Regular,
+    /// Windows of rows: nothing concluded.
+    Windows,
+    /// Windows with the motion statistic.
+    Motion,
+    /// Windows with a decision.
+    Decisions,
+}
+
+impl Kind {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frames => "frames",
+            Self::Power => "power",
+            Self::Regular => "regular",
+            Self::Windows => "windows",
+            Self::Motion => "motion",
+            Self::Decisions => "decisions",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! parameters {
+    ($($(#[$doc:meta])+ $name:ident { $($(#[$field_doc:meta])+ $field:ident: $type:ty = $default:expr),* $(,)? })+) => {$(
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])+ pub $field: $type),* }
+
+        #[allow(clippy::derivable_impls)]
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default),* }
+            }
+        }
+    )+};
+}
+
+parameters! {
+    /// Parameters of `validate`.
+    Validate {
+        /// The largest share of a recording's places that may be no usable frame, 0 to 1; beyond it the stage gives up.
+        /// Looked at from 1,000 places on.
+        max_faulty: f64 = 1.0,
+    }
+    /// Parameters of `gain`: none.
+    Gain {}
+    /// Parameters of `hampel`, see [`dsp::hampel`].
+    Hampel {
+        /// Rows looked at on each side.
+        half: usize = 3,
+        /// Deviations, in estimated standard deviations, from which a value is an outlier.
+        k: f64 = 3.0,
+    }
+    /// Parameters of `clock`.
+    Clock {
+        /// Ticks per second.
+        rate_hz: f64 = 100.0,
+    }
+    /// Parameters of `band_pass`, see [`dsp::butterworth`].
+    BandPass {
+        /// Lower edge, Hz.
+        low_hz: f64 = 0.1,
+        /// Upper edge, Hz.
+        high_hz: f64 = 0.6,
+        /// Order of each edge.
+        order: usize = 2,
+    }
+    /// Parameters of `window`.
+    Window {
+        /// Length in seconds of input time; a multiple of `hop_s`.
+        window_s: f64 = Settings::default().window_s,
+        /// A window ends at every multiple of this many seconds.
+        hop_s: f64 = Settings::default().hop_s,
+    }
+    /// Parameters of `motion`: none.
+    MotionStatistic {}
+    /// Parameters of `decision`: those of the live service, with its defaults.
+    Decision {
+        /// Motion statistic from which a window is motion.
+        threshold: f64 = Settings::default().threshold,
+        /// A link that is in motion stays there while the statistic is at least this.
+        release: f64 = Settings::default().release,
+        /// Lowest frame rate, Hz.
+        min_rate_hz: f64 = Settings::default().min_rate_hz,
+        /// Fewest frames in a window.
+        min_frames: usize = Settings::default().min_frames,
+        /// Largest share of a window's frames that may be lost.
+        max_missing: f64 = Settings::default().max_missing,
+        /// Longest time without a frame inside a window, seconds.
+        max_gap_s: f64 = Settings::default().max_gap_s,
+    }
+    /// Parameters of `activity`: none.
+    Activity {}
+}
+
+/// What a stage does, with its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Type {
+    /// Puts frames in order; counts the lost, repeated and late ones.
+    Validate(Validate),
+    /// Rows of power with the receiver's gain divided out.
+    Gain(Gain),
+    /// Replaces outliers.
+    Hampel(Hampel),
+    /// Lays rows on a regular clock.
+    Clock(Clock),
+    /// Lets a band of frequencies through.
+    BandPass(BandPass),
+    /// Cuts windows.
+    Window(Window),
+    /// Measures the motion statistic of windows.
+    Motion(MotionStatistic),
+    /// Decides on motion.
+    Decision(Decision),
+    /// Measures the activity features of windows.
+    Activity(Activity),
+}
+
+/// One step of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name, unique in the pipeline.
+    pub name: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub does: Type,
+}
+
+/// Why a list of stages is no pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// None, or too many.
+    #[error("a pipeline has 1 to {MOST_STAGES} stages; this one has {count}")]
+    Count {
+        /// How many there are.
+        count: usize,
+    },
+    /// There is no such type.
+    #[error(
+        "stage {place} {name:?}: there is no type {found:?}; there are {}",
+        Type::names()
+    )]
+    Type {
+        /// Place in the list, from 1.
+        place: usize,
+        /// Name of the stage.
+        name: String,
+        /// The type asked for.
+        found: String,
+    },
+    /// A parameter that is not there, or cannot be.
+    #[error("stage {place} {name:?}: {problem}")]
+    Parameter {
+        /// Place in the list, from 1.
+        place: usize,
+        /// Name of the stage.
+        name: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Two stages of one name.
+    #[error("stages {first} and {second} are both called {name:?}")]
+    Name {
+        /// Place of the first.
+        first: usize,
+        /// Place of the second.
+        second: usize,
+        /// Their name.
+        name: String,
+    },
+    /// What comes in is not what the stage takes.
+    #[error("stage {place} {name:?} takes {takes}, and {before} gives {gives}")]
+    Input {
+        /// Place in the list, from 1.
+        place: usize,
+        /// Name of the stage.
+        name: String,
+        /// What it takes, in words.
+        takes: String,
+        /// What stands before it.
+        before: String,
+        /// What that gives.
+        gives: Kind,
+    },
+    /// The last stage gives what is no output.
+    #[error(
+        "stage {place} {name:?} is the last one and gives frames: nothing was measured yet; let `gain` follow"
+    )]
+    Output {
+        /// Place in the list, from 1.
+        place: usize,
+        /// Name of the stage.
+        name: String,
+    },
+}
+
+impl Misfit {
+    /// Place of the stage at fault in the list, from 0; none where it is the list.
+    #[must_use]
+    pub fn stage(&self) -> Option<usize> {
+        match self {
+            Self::Count { .. } => None,
+            Self::Name { second: place, .. }
+            | Self::Type { place, .. }
+            | Self::Parameter { place, .. }
+            | Self::Input { place, .. }
+            | Self::Output { place, .. } => Some(place.saturating_sub(1)),
+        }
+    }
+}
+
+impl Type {
+    /// One of each type with its defaults, in the order in which a pipeline would have them.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Validate(Validate::default()),
+            Self::Gain(Gain::default()),
+            Self::Hampel(Hampel::default()),
+            Self::Clock(Clock::default()),
+            Self::BandPass(BandPass::default()),
+            Self::Window(Window::default()),
+            Self::Motion(MotionStatistic::default()),
+            Self::Decision(Decision::default()),
+            Self::Activity(Activity::default()),
+        ]
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Validate(_) => "validate",
+            Self::Gain(_) => "gain",
+            Self::Hampel(_) => "hampel",
+            Self::Clock(_) => "clock",
+            Self::BandPass(_) => "band_pass",
+            Self::Window(_) => "window",
+            Self::Motion(_) => "motion",
+            Self::Decision(_) => "decision",
+            Self::Activity(_) => "activity",
+        }
+    }
+
+    /// All names, for a message.
+    #[must_use]
+    pub fn names() -> String {
+        let names: Vec<_> = Self::all().iter().map(Self::name).collect();
+        names.join(", ")
+    }
+
+    /// What it does, in a sentence.
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        match self {
+            Self::Validate(_) => {
+                "Puts the frames of each device in order; counts those that were lost, repeated or late."
+            }
+            Self::Gain(_) => {
+                "Rows of power with the receiver's gain divided out, one for each frame."
+            }
+            Self::Hampel(_) => {
+                "Replaces outliers in time by the local median, each subcarrier for itself."
+            }
+            Self::Clock(_) => {
+                "Lays rows on a regular clock by interpolation; ticks inside gaps are left out, not invented."
+            }
+            Self::BandPass(_) => {
+                "Lets a band of frequencies through, each subcarrier for itself; begins anew behind a gap."
+            }
+            Self::Window(_) => {
+                "Cuts windows of rows, aligned on the input's time, and counts what is in them."
+            }
+            Self::Motion(_) => "Measures the motion statistic of each window.",
+            Self::Decision(_) => {
+                "Decides on each window: motion, still, or unknown with the reason."
+            }
+            Self::Activity(_) => {
+                "Measures the activity features of each window; where it was decided on, only of those that are not unknown."
+            }
+        }
+    }
+
+    /// What it takes, and what it then gives.
+    #[must_use]
+    pub fn signatures(&self) -> &'static [(Kind, Kind)] {
+        use Kind::{Decisions, Frames, Motion, Power, Regular, Windows};
+        match self {
+            Self::Validate(_) => &[(Frames, Frames)],
+            Self::Gain(_) => &[(Frames, Power)],
+            Self::Hampel(_) => &[(Power, Power)],
+            Self::Clock(_) => &[(Power, Regular)],
+            Self::BandPass(_) => &[(Regular, Regular)],
+            // Not of a regular clock: rows that were interpolated resemble their neighbours, which is what motion looks like.
+            Self::Window(_) => &[(Power, Windows)],
+            Self::Motion(_) => &[(Windows, Motion)],
+            Self::Decision(_) => &[(Motion, Decisions)],
+            Self::Activity(_) => &[(Windows, Windows), (Motion, Motion), (Decisions, Decisions)],
+        }
+    }
+
+    /// The parameters as they are.
+    #[must_use]
+    pub fn parameters(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(mut fields)) => {
+                fields.remove("type");
+                fields
+            }
+            _ => Map::new(),
+        }
+    }
+
+    /// Checks the values of the parameters.
+    fn check(&self) -> Result<(), String> {
+        let within = |key: &str, value: f64, least: f64, most: f64| {
+            if (least..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{key} = {value}: must be from {least} to {most}"))
+            }
+        };
+        match self {
+            Self::Validate(of) => within("max_faulty", of.max_faulty, 0.0, 1.0),
+            Self::Hampel(of) => {
+                if !(1..=64).contains(&of.half) {
+                    return Err(format!("half = {}: must be from 1 to 64", of.half));
+                }
+                within("k", of.k, 0.5, 100.0)
+            }
+            Self::Clock(of) => within("rate_hz", of.rate_hz, 0.1, 10_000.0),
+            Self::Window(of) => check_settings(&Settings {
+                window_s: of.window_s,
+                hop_s: of.hop_s,
+                // Not of this stage: such that they are right for any window.
+                max_gap_s: of.window_s,
+                refresh_s: 86_400.0,
+                ..Settings::default()
+            }),
+            Self::Decision(of) => check_settings(&Settings {
+                window_s: 60.0,
+                hop_s: 1.0,
+                ..of.settings()
+            }),
+            // The band is held against the rate of the clock before it.
+            Self::Gain(_) | Self::BandPass(_) | Self::Motion(_) | Self::Activity(_) => Ok(()),
+        }
+    }
+}
+
+/// The live service's check of the same values; there they stand in the section `motion`.
+fn check_settings(settings: &Settings) -> Result<(), String> {
+    settings
+        .validate()
+        .map_err(|problem| problem.replace("motion.", ""))
+}
+
+impl Decision {
+    /// As the live service has them.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            threshold: self.threshold,
+            release: self.release,
+            min_rate_hz: self.min_rate_hz,
+            min_frames: self.min_frames,
+            max_missing: self.max_missing,
+            max_gap_s: self.max_gap_s,
+            ..Settings::default()
+        }
+    }
+}
+
+impl Stage {
+    /// Reads a stage as a file or a request has it: `place` is its place in the list from 0, for messages; an empty name
+    /// stands for the type's.
+    ///
+    /// # Errors
+    /// Where there is no such type, or no such parameter, or a value of another type.
+    pub fn read(
+        place: usize,
+        name: &str,
+        kind: &str,
+        parameters: Map<String, Value>,
+    ) -> Result<Self, Misfit> {
+        let name = if name.is_empty() { kind } else { name }.to_owned();
+        let place = place + 1;
+        if !Type::all().iter().any(|known| known.name() == kind) {
+            return Err(Misfit::Type {
+                place,
+                name,
+                found: kind.to_owned(),
+            });
+        }
+        let mut fields = parameters;
+        for value in fields.values_mut() {
+            whole(value);
+        }
+        fields.insert("type".to_owned(), json!(kind));
+        match serde_json::from_value(Value::Object(fields)) {
+            Ok(does) => Ok(Self { name, does }),
+            Err(error) => Err(Misfit::Parameter {
+                place,
+                name,
+                problem: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// A whole number that came as a float (as all numbers of a protobuf Struct do) is one again.
+fn whole(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if let Some(number) = value
+        .as_f64()
+        .filter(|number| value.is_f64() && number.fract() == 0.0 && number.abs() <= EXACT)
+    {
+        #[allow(clippy::cast_possible_truncation)]
+        let number = number as i64;
+        *value = json!(number);
+    }
+}
+
+/// Ticks a second of what the stage at `place` is given, where a clock stands before it.
+#[must_use]
+pub fn rate_hz(stages: &[Stage], place: usize) -> Option<f64> {
+    let before = stages.iter().take(place).rev();
+    before.map(|stage| &stage.does).find_map(|does| match does {
+        Type::Clock(clock) => Some(clock.rate_hz),
+        _ => None,
+    })
+}
+
+/// Checks stage against stage and gives what comes out at the end.
+///
+/// # Errors
+/// The first thing that does not fit, with the stage's place and name.
+pub fn check(stages: &[Stage]) -> Result<Kind, Misfit> {
+    if stages.is_empty() || stages.len() > MOST_STAGES {
+        return Err(Misfit::Count {
+            count: stages.len(),
+        });
+    }
+    let mut gives = Kind::Frames;
+    let mut before = "the recording".to_owned();
+    for (index, stage) in stages.iter().enumerate() {
+        let place = index + 1;
+        let name = stage.name.clone();
+        let parameter = |problem: String| Misfit::Parameter {
+            place,
+            name: name.clone(),
+            problem,
+        };
+        if name.is_empty() || name.chars().count() > 63 || name.chars().any(char::is_control) {
+            return Err(parameter("a name is 1 to 63 characters".to_owned()));
+        }
+        let earlier = stages.iter().take(index).position(|s| s.name == name);
+        if let Some(first) = earlier {
+            return Err(Misfit::Name {
+                first: first + 1,
+                second: place,
+                name,
+            });
+        }
+        stage.does.check().map_err(parameter)?;
+        let signatures = stage.does.signatures();
+        let Some((_, output)) = signatures.iter().find(|(input, _)| *input == gives) else {
+            let takes: Vec<_> = signatures.iter().map(|(input, _)| input.name()).collect();
+            return Err(Misfit::Input {
+                place,
+                name,
+                takes: takes.join(" or "),
+                before,
+                gives,
+            });
+        };
+        if let (Type::BandPass(of), Some(rate)) = (&stage.does, rate_hz(stages, index)) {
+            let band = Band::Pass(of.low_hz, of.high_hz);
+            design(of.order, band, rate).map_err(|error| Misfit::Parameter {
+                place,
+                name: name.clone(),
+                problem: error.to_string(),
+            })?;
+        }
+        gives = *output;
+        before = format!("{name:?} before it");
+        if place == stages.len() && gives == Kind::Frames {
+            return Err(Misfit::Output { place, name });
+        }
+    }
+    Ok(gives)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! The work of each type of stage.
+//!
+//! A stage keeps what it needs of the past, so that the borders of chunks do not show in what it gives; and it can put that
+//! into a checkpoint and take it up again, to the last bit.
+
+mod activity;
+mod band_pass;
+mod clock;
+mod decision;
+mod error;
+mod gain;
+mod hampel;
+mod motion;
+mod validate;
+mod window;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::batch::{Batch, Links};
+use super::stage::{Stage, Type, rate_hz};
+
+pub use error::StageError;
+
+/// One stage at work.
+pub trait Work: Send {
+    /// Takes what the stage before gave.
+    ///
+    /// # Errors
+    /// Where the stage gives up: the run has failed.
+    fn push(&mut self, batch: Batch, links: &mut Links) -> Result<Batch, StageError>;
+
+    /// The input is over: what was held back. None where nothing ever is.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    fn finish(&mut self, _links: &mut Links) -> Result<Option<Batch>, StageError> {
+        Ok(None)
+    }
+
+    /// So many places before the next batch are no frame.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    fn malformed(&mut self, _places: u64) -> Result<(), StageError> {
+        Ok(())
+    }
+
+    /// What is to be kept.
+    ///
+    /// # Errors
+    /// None that a state can cause.
+    fn save(&self) -> Result<Vec<u8>, StateError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes up what was kept.
+    ///
+    /// # Errors
+    /// Where it is not what `save` gave.
+    fn restore(&mut self, _state: &[u8], _links: &Links) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+/// A stage's state that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("the state of a stage is not readable")]
+pub struct StateError(#[from] postcard::Error);
+
+fn write<T: Serialize>(state: &T) -> Result<Vec<u8>, StateError> {
+    Ok(postcard::to_allocvec(state)?)
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
+    Ok(postcard::from_bytes(bytes)?)
+}
+
+/// The work of each of these stages, which were checked before.
+#[must_use]
+pub fn build(stages: &[Stage]) -> Vec<Box<dyn Work>> {
+    // What later stages go back to is kept only where there is one that does.
+    let powers = stages
+        .iter()
+        .any(|stage| matches!(stage.does, Type::Activity(_)));
+    let one = |(place, stage): (usize, &Stage)| -> Box<dyn Work> {
+        match &stage.does {
+            Type::Validate(of) => Box::new(validate::Order::new(of)),
+            Type::Gain(_) => Box::new(gain::Gain::default()),
+            Type::Hampel(of) => Box::new(hampel::Hampel::new(of)),
+            Type::Clock(of) => Box::new(clock::Clock::new(of)),
+            Type::BandPass(of) => {
+                let rate = rate_hz(stages, place).unwrap_or_default();
+                Box::new(band_pass::BandPass::new(of, rate))
+            }
+            Type::Window(of) => Box::new(window::Windows::new(of, powers)),
+            Type::Motion(_) => Box::new(motion::Statistic::default()),
+            Type::Decision(of) => Box::new(decision::Decision::new(of)),
+            Type::Activity(_) => Box::new(activity::Activity),
+        }
+    };
+    stages.iter().enumerate().map(one).collect()
+}
