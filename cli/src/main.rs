@@ -10,6 +10,8 @@ mod decode;
 mod devices;
 mod doctor;
 mod events;
+mod pipeline;
+mod process;
 mod recordings;
 mod replay;
 mod simulate;
@@ -37,6 +39,10 @@ enum Command {
     Devices(devices::Args),
     /// The state of each zone.
     Zones(zones::Args),
+    /// Pipelines of processing stages, and their runs over recordings.
+    Pipeline(pipeline::Args),
+    /// Run a pipeline over a recording and download what comes out.
+    Process(process::Args),
     /// What is reachable, what is not, and the next step.
     Doctor(doctor::Args),
     /// Decode a recording: one line per frame. Needs no NATS.
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Zones(args) => zones::run(args),
+        Command::Pipeline(args) => pipeline::run(args),
+        Command::Process(args) => process::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Analyze(args) => analyze::run(args),

@@ -155,8 +155,9 @@ fn replay_json(replay: &Replay) -> serde_json::Value {
 }
 
 /// The gateway's recordings, through its restarts.
-struct Gateway {
-    address: Address,
+pub struct Gateway {
+    /// Where the gateway listens.
+    pub address: Address,
 }
 
 impl Gateway {
@@ -168,7 +169,11 @@ impl Gateway {
     }
 
     /// Uploads the recording; the same bytes are stored once, so a second attempt does no harm.
-    async fn upload(&self, file: &Path, format: &str) -> anyhow::Result<UploadRecordingResponse> {
+    pub async fn upload(
+        &self,
+        file: &Path,
+        format: &str,
+    ) -> anyhow::Result<UploadRecordingResponse> {
         let mut patience = Patience::new();
         let mut client = self.client().await?;
         loop {

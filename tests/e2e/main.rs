@@ -13,6 +13,7 @@ mod command_line;
 mod kill_and_restart;
 mod live;
 mod malformed;
+mod processing;
 mod recording_to_alert;
 mod reflection;
 mod scale_out;

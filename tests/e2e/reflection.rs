@@ -48,7 +48,13 @@ async fn every_service_is_found_and_serving() -> anyhow::Result<()> {
                 "fresnel.gateway.v1.RecordingService",
             ],
         ),
-        ("signal", vec!["fresnel.signal.v1.SignalService"]),
+        (
+            "signal",
+            vec![
+                "fresnel.signal.v1.SignalService",
+                "fresnel.signal.v1.PipelineService",
+            ],
+        ),
         (
             "pose",
             vec![
