@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use csi::Frame;
 use csi::decode::nexmon::Chip;
-use csi::read::{Format, Malformed, Options, Reader};
+use csi::read::{Format, Options, Reader};
 
 /// Malformed places that are shown; all are counted.
 const SHOWN_PLACES: u64 = 20;
@@ -115,7 +115,7 @@ impl Places {
     }
 
     /// One more.
-    pub fn add(&mut self, place: &Malformed) {
+    pub fn add(&mut self, place: &impl std::fmt::Display) {
         self.count += 1;
         if self.count <= SHOWN_PLACES {
             // Through `writeln!`: where standard error is closed there is nobody to tell.

@@ -10,11 +10,15 @@ mod decode;
 mod devices;
 mod doctor;
 mod events;
+mod export;
+mod import;
 mod pipeline;
 mod process;
+mod record;
 mod recordings;
 mod replay;
 mod simulate;
+mod transfer;
 mod up;
 mod watch;
 mod zones;
@@ -51,8 +55,14 @@ enum Command {
     Analyze(analyze::Args),
     /// The event catalogue.
     Events(events::Args),
-    /// The public recordings that the tests use.
+    /// Record zones or devices of the running system.
+    Record(record::Args),
+    /// Recordings of the gateway, and the public ones that the tests use.
     Recordings(recordings::Args),
+    /// Bring recordings into the gateway's store.
+    Import(import::Args),
+    /// Write a recording as CSV, NumPy's npz, or MCAP.
+    Export(export::Args),
     /// Make CSI from a simulated room; everything is stamped `simulated`.
     Simulate(simulate::Args),
 }
@@ -70,7 +80,10 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Events(args) => events::run(args),
+        Command::Record(args) => record::run(args),
         Command::Recordings(args) => recordings::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Simulate(args) => simulate::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::client::{self, Address};
 use crate::pipeline::{Signal, finish};
-use crate::replay::Gateway;
+use crate::transfer::Gateway;
 
 /// Exit code after Ctrl-C, as shells count it.
 const INTERRUPTED: u8 = 130;
@@ -58,7 +58,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 address: args.signal,
             },
         };
-        let recording = gateway.upload(&args.file, &args.format).await?;
+        let recording = gateway
+            .upload(&args.file, &args.format, Default::default())
+            .await?;
         let request = StartProcessingRequest {
             pipeline: args.pipeline.clone(),
             recording: recording.recording,

@@ -1,33 +1,75 @@
-//! `fresnel recordings`: the public recordings that the tests use.
+//! `fresnel recordings`: those of the gateway, and the public ones that the tests use.
 
-use std::io::{self, Write as _};
+mod public;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use comfy_table::Table;
-use recordings::{Catalogue, Entry, Places};
+use proto::gateway::v1::{
+    DeleteRecordingRequest, GetRecordingRequest, ListRecordingsRequest, Recording, RecordingState,
+};
 use serde_json::json;
+
+use crate::client::{self, Address, print_line, printable, refusal};
+use crate::record;
+use crate::transfer::{Gateway, missing};
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Another list of recordings than the one that this program was built with.
+    /// Another list of public recordings than the one that this program was built with.
     #[arg(long, global = true, value_name = "FILE")]
     catalogue: Option<PathBuf>,
+    #[command(flatten)]
+    address: Address,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// What there is, and what of it is on this machine.
+    /// The recordings of the gateway.
     List {
         /// One JSON object for each recording, on a line of its own.
         #[arg(long)]
         json: bool,
     },
-    /// Bring recordings from their origin into the cache, and say where they lie.
+    /// What is known of a recording.
+    Show {
+        /// Its id.
+        recording: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a recording that is being made.
+    Stop {
+        /// Its id.
+        recording: String,
+    },
+    /// Remove recordings.
+    Delete {
+        /// Their ids.
+        #[arg(required = true)]
+        recordings: Vec<String>,
+    },
+    /// Write a recording to a file, byte for byte.
+    Download {
+        /// Its id.
+        recording: String,
+        /// The file [default: the recording's name].
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+    /// The public recordings that the tests use: what there is, and what of it is on this machine.
+    Public {
+        /// One JSON object for each recording, on a line of its own.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring public recordings from their origin into the cache, and say where they lie.
     Fetch {
         /// Their names; without one all that have an origin or are here.
         names: Vec<String>,
@@ -36,99 +78,198 @@ enum Command {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let catalogue = args
-        .catalogue
-        .map_or_else(Catalogue::built_in, |path| Catalogue::load(&path))?;
-    let places = Places::from_environment();
-    let done = match args.command {
-        Command::List { json } => list(&catalogue, &places, json).map(|()| ExitCode::SUCCESS),
-        Command::Fetch { names } => fetch(&catalogue, &places, &names),
+    let gateway = Gateway {
+        address: args.address,
     };
-    match done {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        done => Ok(done?),
+    match args.command {
+        Command::Public { json } => public::list(args.catalogue, json),
+        Command::Fetch { names } => public::fetch(args.catalogue, &names),
+        command => client::block_on(async move {
+            match command {
+                Command::List { json } => list(&gateway, json).await?,
+                Command::Show { recording, json } => {
+                    let found = get(&gateway, &recording).await?;
+                    print_line(&if json {
+                        recording_json(&found).to_string()
+                    } else {
+                        shown(&found)
+                    })?;
+                }
+                Command::Stop { recording } => {
+                    let ended = record::stop(&gateway, &recording).await?;
+                    print_line(&shown(&ended))?;
+                }
+                Command::Delete { recordings } => delete(&gateway, recordings).await?,
+                Command::Download { recording, out } => {
+                    let found = get(&gateway, &recording).await?;
+                    // The name is the server's: never a path.
+                    let name = std::path::Path::new(&found.name).file_name();
+                    let out = out.or_else(|| name.map(PathBuf::from));
+                    let out = out.unwrap_or_else(|| PathBuf::from(&found.recording));
+                    gateway
+                        .download(&found.recording, found.size_bytes, &out)
+                        .await?;
+                    print_line(&out.display().to_string())?;
+                }
+                Command::Public { .. } | Command::Fetch { .. } => {}
+            }
+            Ok(ExitCode::SUCCESS)
+        }),
     }
 }
 
-fn labels(entry: &Entry) -> String {
-    let one = |label: &recordings::Label| match (label.from_s, label.to_s) {
-        (Some(from), Some(to)) => format!("{} {from}-{to} s", label.label),
-        _ => label.label.clone(),
+/// A recording by its id.
+pub async fn get(gateway: &Gateway, recording: &str) -> anyhow::Result<Recording> {
+    let request = GetRecordingRequest {
+        recording: recording.to_owned(),
     };
-    entry.labels.iter().map(one).collect::<Vec<_>>().join(", ")
+    let answer = gateway.client().await?.get_recording(request).await;
+    let answer = answer.map_err(|status| refusal(&status))?;
+    answer
+        .into_inner()
+        .recording
+        .ok_or_else(|| missing("recording"))
 }
 
-fn list(catalogue: &Catalogue, places: &Places, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+async fn list(gateway: &Gateway, json: bool) -> anyhow::Result<()> {
+    let mut client = gateway.client().await?;
+    let mut request = ListRecordingsRequest::default();
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["name", "frames", "labels", "licence", "where"]);
-    for entry in catalogue.entries() {
-        let licence = catalogue
-            .source(entry)
-            .map_or("", |source| source.licence.as_str());
-        let (here, origin) = (catalogue.locate(entry, places), catalogue.origin(entry));
-        if json {
-            let labels: Vec<_> = entry
-                .labels
-                .iter()
-                .map(|label| json!({ "label": label.label, "from_s": label.from_s, "to_s": label.to_s }))
-                .collect();
-            let line = json!({
-                "name": entry.name, "frames": entry.frames, "labels": labels, "licence": licence, "chip": entry.chip,
-                "session": entry.session, "room": entry.room, "sha256": entry.sha256, "path": here, "origin": origin,
-            });
-            writeln!(out, "{line}")?;
-            continue;
+    table.set_header([
+        "recording",
+        "name",
+        "state",
+        "format",
+        "frames",
+        "devices",
+        "seconds",
+        "bytes",
+    ]);
+    loop {
+        let answer = client.list_recordings(request.clone()).await;
+        let answer = answer.map_err(|status| refusal(&status))?.into_inner();
+        for recording in &answer.recordings {
+            if json {
+                print_line(&recording_json(recording).to_string())?;
+                continue;
+            }
+            table.add_row([
+                printable(&recording.recording),
+                printable(&recording.name),
+                state_name(recording.state()).to_owned(),
+                printable(&recording.format),
+                recording.frames.to_string(),
+                recording.devices.len().to_string(),
+                format!("{:.1}", recording.duration_seconds),
+                recording.size_bytes.to_string(),
+            ]);
         }
-        let place = match (here, origin) {
-            (Some(path), _) => path.display().to_string(),
-            (None, Some(_)) => "not here; fetch brings it".to_owned(),
-            (None, None) => "not here, and it has no origin".to_owned(),
-        };
-        table.add_row([
-            entry.name.clone(),
-            entry.frames.to_string(),
-            labels(entry),
-            licence.to_owned(),
-            place,
-        ]);
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = answer.next_page_token;
     }
-    if json {
-        Ok(())
-    } else {
-        writeln!(out, "{table}")
+    if !json {
+        print_line(&table.to_string())?;
+    }
+    Ok(())
+}
+
+async fn delete(gateway: &Gateway, recordings: Vec<String>) -> anyhow::Result<()> {
+    let mut client = gateway.client().await?;
+    for recording in recordings {
+        let request = DeleteRecordingRequest { recording };
+        client
+            .delete_recording(request)
+            .await
+            .map_err(|status| refusal(&status))?;
+    }
+    Ok(())
+}
+
+/// The word for a state.
+pub fn state_name(state: RecordingState) -> &'static str {
+    match state {
+        RecordingState::Unspecified => "unknown",
+        RecordingState::Recording => "recording",
+        RecordingState::Completed => "completed",
+        RecordingState::Interrupted => "interrupted",
+        RecordingState::Failed => "failed",
     }
 }
 
-fn fetch(catalogue: &Catalogue, places: &Places, names: &[String]) -> io::Result<ExitCode> {
-    let can_be_had = |entry: &&Entry| {
-        catalogue.origin(entry).is_some() || catalogue.locate(entry, places).is_some()
-    };
-    let all = || {
-        catalogue
-            .entries()
-            .iter()
-            .filter(can_be_had)
-            .map(|entry| entry.name.clone())
-            .collect()
-    };
-    let names: Vec<String> = if names.is_empty() {
-        all()
-    } else {
-        names.to_vec()
-    };
-    let mut code = ExitCode::SUCCESS;
-    for name in &names {
-        match catalogue.find(name, places) {
-            Ok(recording) => writeln!(io::stdout(), "{name} {}", recording.path.display())?,
-            Err(error) => {
-                code = ExitCode::FAILURE;
-                // The causes too: what the system says about a file or a connection.
-                let error = anyhow::Error::new(error);
-                writeln!(io::stderr(), "fresnel: {error:#}")?;
-            }
-        }
+fn shown(recording: &Recording) -> String {
+    let mut lines = vec![
+        format!("recording  {}", printable(&recording.recording)),
+        format!("name       {}", printable(&recording.name)),
+        format!(
+            "state      {} (by {})",
+            state_name(recording.state()),
+            printable(&recording.ended_by)
+        ),
+        format!("format     {}", printable(&recording.format)),
+        format!("sha256     {}", printable(&recording.sha256)),
+        format!("bytes      {}", recording.size_bytes),
+        format!("seconds    {:.3}", recording.duration_seconds),
+        format!(
+            "frames     {}, {} malformed places",
+            recording.frames, recording.malformed
+        ),
+    ];
+    for device in &recording.devices {
+        let named = if device.device.is_empty() {
+            "(not named)".to_owned()
+        } else {
+            printable(&device.device)
+        };
+        let zone = match printable(&device.zone) {
+            zone if zone.is_empty() => zone,
+            zone => format!(" in {zone}"),
+        };
+        lines.push(format!(
+            "device     {named}{zone}: {} frames, {} lost, {}",
+            device.frames,
+            device.lost,
+            printable(&device.data_source)
+        ));
     }
-    Ok(code)
+    let mut labels: Vec<_> = recording.labels.iter().collect();
+    labels.sort();
+    for (key, value) in labels {
+        lines.push(format!(
+            "label      {}={}",
+            printable(key),
+            printable(value)
+        ));
+    }
+    lines.join("\n")
+}
+
+/// A recording as JSON.
+pub fn recording_json(recording: &Recording) -> serde_json::Value {
+    let devices: Vec<_> = recording
+        .devices
+        .iter()
+        .map(|device| {
+            json!({
+                "device": device.device, "zone": device.zone, "frames": device.frames,
+                "lost": device.lost, "data_source": device.data_source,
+            })
+        })
+        .collect();
+    json!({
+        "recording": recording.recording,
+        "name": recording.name,
+        "format": recording.format,
+        "state": state_name(recording.state()),
+        "size_bytes": recording.size_bytes,
+        "sha256": recording.sha256,
+        "frames": recording.frames,
+        "malformed": recording.malformed,
+        "devices": devices,
+        "duration_seconds": recording.duration_seconds,
+        "labels": recording.labels,
+        "ended_by": recording.ended_by,
+    })
 }

@@ -5,45 +5,38 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bytes::BytesMut;
 use events::Name;
 use indicatif::{ProgressBar, ProgressStyle};
-use proto::gateway::v1::recording_service_client::RecordingServiceClient;
 use proto::gateway::v1::{
-    CancelReplayRequest, Replay, ReplayRecordingRequest, ReplayState, UploadRecordingRequest,
-    UploadRecordingResponse, WatchReplayRequest,
+    CancelReplayRequest, DeviceMapping, Replay, ReplayRecordingRequest, ReplayState,
+    WatchReplayRequest,
 };
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::client::{
-    self, Address, GATEWAY, explain, is_broken_connection, print_line, printable, refusal,
-};
+use crate::client::{self, Address, print_line, printable, refusal};
+use crate::transfer::{Gateway, Patience};
 
-/// Bytes of the recording in one message.
-const CHUNK: usize = 256 * 1024;
-/// How long the gateway may be away before we give up.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two attempts to reach it.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Exit code after Ctrl-C, as shells count it.
 const INTERRUPTED: u8 = 130;
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The recording.
+    /// The recording: a file, or the id of one that the gateway has.
     file: PathBuf,
-    /// The device that it plays, for example `hall-1`.
+    /// The device that it is played as, for example `hall-1`. Of a recording of several devices X is played as NAME-X, and
+    /// under its own name where this is absent.
     #[arg(long, value_name = "NAME")]
-    device: Name,
-    /// The zone that the device observes.
+    device: Option<Name>,
+    /// The zone that the device observes [default: the recording's].
     #[arg(long, value_name = "NAME")]
-    zone: Name,
+    zone: Option<Name>,
+    /// What one device of the recording is played as, for example `node-2=hall-2/hall`; may be given several times.
+    #[arg(long = "map", value_name = "FROM=DEVICE[/ZONE]", value_parser = mapping)]
+    mappings: Vec<DeviceMapping>,
     /// 1: as it was recorded, N: so many times faster, max: as fast as it is taken.
     #[arg(long, default_value = "1", value_name = "1|N|max", value_parser = speed)]
     speed: f64,
@@ -72,17 +65,49 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `FROM=DEVICE[/ZONE]`.
+fn mapping(text: &str) -> Result<DeviceMapping, String> {
+    let (from, to) = text
+        .split_once('=')
+        .ok_or("must be FROM=DEVICE or FROM=DEVICE/ZONE")?;
+    let (device, zone) = to.split_once('/').unwrap_or((to, ""));
+    for name in [device, zone].into_iter().filter(|name| !name.is_empty()) {
+        Name::new(name).map_err(|error| error.to_string())?;
+    }
+    Ok(DeviceMapping {
+        from: from.to_owned(),
+        device: device.to_owned(),
+        zone: zone.to_owned(),
+    })
+}
+
+/// The id of a recording that the gateway has, where that is what was given and no file.
+fn stored_id(file: &Path) -> Option<String> {
+    let text = file.to_str().filter(|_| !file.exists())?;
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_digest || Uuid::parse_str(text).is_ok()).then(|| text.to_owned())
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     client::block_on(async move {
         let gateway = Gateway {
             address: args.address.clone(),
         };
-        let recording = gateway.upload(&args.file, &args.format).await?;
+        let name = |name: Option<Name>| name.map(|name| name.to_string()).unwrap_or_default();
+        let recording = match stored_id(&args.file) {
+            Some(id) => id,
+            None => {
+                let labels = Default::default();
+                let uploaded = gateway.upload(&args.file, &args.format, labels).await?;
+                uploaded.recording
+            }
+        };
         let request = ReplayRecordingRequest {
-            recording: recording.recording,
-            device: args.device.to_string(),
-            zone: args.zone.to_string(),
+            recording,
+            device: name(args.device),
+            zone: name(args.zone),
+            devices: args.mappings,
             speed: args.speed,
             format: args.format,
             request_id: args.id.unwrap_or_else(Uuid::new_v4).to_string(),
@@ -137,6 +162,9 @@ fn replay_json(replay: &Replay) -> serde_json::Value {
         "recording": replay.recording,
         "device": replay.device,
         "zone": replay.zone,
+        "devices": replay.devices.iter().map(|played| {
+            json!({ "from": played.from, "device": played.device, "zone": played.zone })
+        }).collect::<Vec<_>>(),
         "speed": replay.speed,
         "format": replay.format,
         "state": match replay.state() {
@@ -154,36 +182,7 @@ fn replay_json(replay: &Replay) -> serde_json::Value {
     })
 }
 
-/// The gateway's recordings, through its restarts.
-pub struct Gateway {
-    /// Where the gateway listens.
-    pub address: Address,
-}
-
 impl Gateway {
-    async fn client(&self) -> anyhow::Result<RecordingServiceClient<Channel>> {
-        GATEWAY
-            .connect(&self.address)
-            .await
-            .map(RecordingServiceClient::new)
-    }
-
-    /// Uploads the recording; the same bytes are stored once, so a second attempt does no harm.
-    pub async fn upload(
-        &self,
-        file: &Path,
-        format: &str,
-    ) -> anyhow::Result<UploadRecordingResponse> {
-        let mut patience = Patience::new();
-        let mut client = self.client().await?;
-        loop {
-            match upload_once(&mut client, file, format).await? {
-                Ok(uploaded) => return Ok(uploaded),
-                Err(status) => client = self.again(&mut patience, &status, None).await?,
-            }
-        }
-    }
-
     async fn start(&self, request: ReplayRecordingRequest) -> anyhow::Result<Replay> {
         let mut patience = Patience::new();
         let mut client = self.client().await?;
@@ -267,55 +266,6 @@ impl Gateway {
             .replay
             .ok_or_else(|| anyhow!("the gateway answered without a replay"))
     }
-
-    /// A new connection after `status`, where that may help.
-    async fn again(
-        &self,
-        patience: &mut Patience,
-        status: &Status,
-        bar: Option<&ProgressBar>,
-    ) -> anyhow::Result<RecordingServiceClient<Channel>> {
-        if !is_broken_connection(status) {
-            return Err(refusal(status));
-        }
-        if !std::mem::replace(&mut patience.told, true) {
-            let line = format!(
-                "the gateway went away ({}); waiting for it",
-                explain(status)
-            );
-            match bar.filter(|bar| !bar.is_hidden()) {
-                Some(bar) => bar.println(line),
-                None => eprintln!("{line}"),
-            }
-        }
-        loop {
-            if patience.since.elapsed() > PATIENCE {
-                return Err(refusal(status).context(format!(
-                    "the gateway did not come back within {} s",
-                    PATIENCE.as_secs()
-                )));
-            }
-            tokio::time::sleep(PAUSE).await;
-            if let Ok(client) = self.client().await {
-                return Ok(client);
-            }
-        }
-    }
-}
-
-/// How long we have been waiting for the gateway.
-struct Patience {
-    since: Instant,
-    told: bool,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            told: false,
-        }
-    }
 }
 
 fn has_ended(replay: &Replay) -> bool {
@@ -342,68 +292,22 @@ fn show(bar: &ProgressBar, replay: &Replay) {
     }
 }
 
-/// One attempt. The outer error is ours (the file), the inner one the gateway's.
-async fn upload_once(
-    client: &mut RecordingServiceClient<Channel>,
-    path: &Path,
-    format: &str,
-) -> anyhow::Result<Result<UploadRecordingResponse, Status>> {
-    let shown = path.display();
-    let mut file = tokio::fs::File::open(path)
-        .await
-        .with_context(|| format!("{shown} cannot be opened"))?;
-    let size = file
-        .metadata()
-        .await
-        .with_context(|| format!("{shown} cannot be read"))?;
-    anyhow::ensure!(size.is_file(), "{shown} is not a file");
-    let bar = ProgressBar::new(size.len());
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} uploading {bytes}/{total_bytes}  {eta} left")
-    {
-        bar.set_style(style);
-    }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let (chunks, requests) = tokio::sync::mpsc::channel(2);
-    let read = async {
-        let mut name = Some(name);
-        loop {
-            let mut data = BytesMut::with_capacity(CHUNK);
-            while data.len() < CHUNK && file.read_buf(&mut data).await? > 0 {}
-            let last = data.len() < CHUNK;
-            bar.inc(data.len() as u64);
-            let data = data.freeze();
-            if name.is_some() || !data.is_empty() {
-                let request = UploadRecordingRequest {
-                    name: name.take().unwrap_or_default(),
-                    data,
-                    format: format.to_owned(),
-                };
-                if chunks.send(request).await.is_err() {
-                    break; // The call has ended, and says why.
-                }
-            }
-            if last {
-                break;
-            }
-        }
-        drop(chunks);
-        Ok::<(), std::io::Error>(())
-    };
-    let call = client.upload_recording(tokio_stream::wrappers::ReceiverStream::new(requests));
-    let (read, answer) = tokio::join!(read, call);
-    bar.finish_and_clear();
-    read.with_context(|| format!("{shown} cannot be read"))?;
-    Ok(answer.map(tonic::Response::into_inner))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::speed;
+    use super::{mapping, speed};
+
+    #[test]
+    fn mappings() {
+        let parts = |text: &str| mapping(text).map(|found| (found.from, found.device, found.zone));
+        let expected = |from: &str, device: &str, zone: &str| {
+            Ok((from.to_owned(), device.to_owned(), zone.to_owned()))
+        };
+        assert_eq!(parts("node-2=hall-2"), expected("node-2", "hall-2", ""));
+        assert_eq!(parts("=hall/hall"), expected("", "hall", "hall"));
+        for bad in ["hall", "a=Not a name", "a=b/Not a zone"] {
+            assert!(parts(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn speeds() {

@@ -1,6 +1,7 @@
 //! What can be set, in the section `[hardware_gateway]`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,41 @@ pub struct Config {
     pub health: Health,
     /// Largest recording that is accepted, in bytes.
     pub max_recording_bytes: u64,
+    /// Where recordings lie, and how long one may become.
+    pub recordings: Recordings,
+}
+
+/// Recordings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recordings {
+    /// Directory for recordings that have ended; without one they are kept in the object store.
+    pub directory: Option<PathBuf>,
+    /// Directory for what is being recorded, uploaded or replayed. It must outlast the process, so that a recording that
+    /// was interrupted can be stored. Without one `fresnel-recordings` in the system's directory for temporary files.
+    pub spool: Option<PathBuf>,
+    /// Longest recording, seconds.
+    pub max_seconds: u64,
+}
+
+impl Recordings {
+    /// The directory for what is under way.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.spool
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join("fresnel-recordings"))
+    }
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            spool: None,
+            max_seconds: 3600,
+        }
+    }
 }
 
 /// How the health of devices is judged.
@@ -80,6 +116,7 @@ impl Default for Config {
             error_interval_s: 10.0,
             health: Health::default(),
             max_recording_bytes: 256 * 1024 * 1024,
+            recordings: Recordings::default(),
         }
     }
 }
@@ -121,6 +158,9 @@ impl runtime::ServiceConfig for Config {
             return Err(
                 "announce_budget_per_s = 0: at least 1 (all frames stay on the data plane)".into(),
             );
+        }
+        if self.recordings.max_seconds == 0 {
+            return Err("recordings.max_seconds = 0: at least 1".into());
         }
         Ok(())
     }

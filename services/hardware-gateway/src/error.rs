@@ -69,9 +69,42 @@ pub enum Error {
         /// What is wrong.
         source: csi::read::Error,
     },
+    /// A file of ours.
+    #[error("cannot {verb} {path}")]
+    Disk {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of ours, wherever it lies.
+    #[error("a recording's file failed")]
+    Io(#[from] std::io::Error),
+    /// A recording cannot be written.
+    #[error("a recording cannot be written")]
+    Write(#[from] csi::mcap::WriteError),
+    /// It cannot be done as things stand.
+    #[error("{problem}")]
+    NotNow {
+        /// Why.
+        problem: String,
+    },
     /// An event could not be written as JSON.
     #[error("an event could not be encoded")]
     Encode(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// A fault of our own disk.
+    pub(crate) fn disk(verb: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Disk {
+            verb,
+            path: path.display().to_string(),
+            source,
+        }
+    }
 }
 
 impl From<Error> for Status {
@@ -95,6 +128,10 @@ impl From<Error> for Status {
             }
             Error::Recording { .. } => runtime::invalid_argument("recording", message),
             Error::Bus(_) => runtime::refuse(Code::Unavailable, "BUS_UNAVAILABLE", message),
+            Error::Disk { .. } | Error::Io(_) | Error::Write(_) => {
+                runtime::refuse(Code::Internal, "DISK", message)
+            }
+            Error::NotNow { .. } => runtime::refuse(Code::FailedPrecondition, "NOT_NOW", message),
             Error::Encode(_) => runtime::refuse(Code::Internal, "ENCODING", message),
         }
     }

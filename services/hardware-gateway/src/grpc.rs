@@ -21,6 +21,8 @@ use self::recordings::RecordingApi;
 use self::zones::ZoneApi;
 use crate::error::Error;
 use crate::lifecycle::Devices;
+use crate::recording::library::Library;
+use crate::recording::recorder::Recorders;
 use crate::source::replay::Replays;
 use crate::zone::store::Zones;
 
@@ -35,16 +37,18 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub async fn serve(
     rt: &mut Runtime,
     devices: Arc<Devices>,
+    library: Arc<Library>,
+    recorders: Arc<Recorders>,
     replays: Arc<Replays>,
-    max_recording_bytes: u64,
 ) -> anyhow::Result<()> {
     let mut routes = tonic::service::Routes::builder();
     let zones = Arc::new(Zones::open(Arc::clone(&devices)).await?);
     routes.add_service(ZoneServiceServer::new(ZoneApi { zones }));
     routes.add_service(DeviceServiceServer::new(DeviceApi { devices }));
     routes.add_service(RecordingServiceServer::new(RecordingApi {
+        library,
+        recorders,
         replays,
-        max_recording_bytes,
     }));
     rt.serve_grpc(
         routes.routes(),

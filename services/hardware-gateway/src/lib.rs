@@ -13,6 +13,7 @@ mod grpc;
 pub mod health;
 pub mod lifecycle;
 pub mod publish;
+pub mod recording;
 pub mod registry;
 pub mod source;
 pub mod track;
@@ -32,6 +33,8 @@ use crate::error::chain;
 use crate::faults::Faults;
 use crate::lifecycle::Devices;
 use crate::publish::FramePublisher;
+use crate::recording::library::Library;
+use crate::recording::recorder::Recorders;
 use crate::source::replay::{Replays, Setup};
 use crate::source::udp::{self, Change, Listener};
 
@@ -49,10 +52,21 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let source = rt.source().to_owned();
     let devices = Arc::new(Devices::load(bus.clone(), source.clone(), config.health).await?);
+    let library =
+        Arc::new(Library::open(&bus, &config.recordings, config.max_recording_bytes).await?);
+    library.recover().await?;
+    let recorders = Arc::new(Recorders::new(
+        bus.clone(),
+        Arc::clone(&devices),
+        Arc::clone(&library),
+        &config.recordings,
+        rt.shutdown(),
+    ));
     let replays = Arc::new(
         Replays::open(Setup {
             bus: bus.clone(),
             devices: Arc::clone(&devices),
+            library: Arc::clone(&library),
             source: source.clone(),
             in_flight: config.in_flight,
             budget: config.announce_budget_per_s,
@@ -94,7 +108,13 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         draining.drain().await;
         Ok(())
     });
-    grpc::serve(rt, devices, replays, config.max_recording_bytes).await
+    let (draining, stop) = (Arc::clone(&recorders), rt.shutdown());
+    rt.spawn("recordings", async move {
+        stop.cancelled().await;
+        draining.drained().await;
+        Ok(())
+    });
+    grpc::serve(rt, devices, library, recorders, replays).await
 }
 
 /// Appends what the listener noted, finds silent devices, and announces gathered errors.

@@ -32,6 +32,7 @@ mod store;
 pub mod subject;
 pub mod table;
 mod tail;
+mod tap;
 mod trace;
 mod types;
 
@@ -51,6 +52,7 @@ pub use live::Live;
 pub use objects::Objects;
 pub use pipeline::Pipeline;
 pub use tail::Tail;
+pub use tap::Tap;
 pub use types::{
     Ack, Aggregate, AppendError, Config, ConsumerConfig, DataMessage, Delivery, EventSourced,
     Fault, From, Handler, Version, message_id,
@@ -232,6 +234,14 @@ impl Bus {
     /// Where the filters are not of one stream, or the server cannot be reached.
     pub async fn tail(&self, name: &str, filters: &[String]) -> Result<Tail, Error> {
         Tail::open(&self.core, name, filters).await
+    }
+
+    /// Reads the data plane in order from now on, without a checkpoint; see [`Tap`].
+    ///
+    /// # Errors
+    /// Where the filters are not of one stream, or the server cannot be reached.
+    pub async fn tap(&self, filters: &[String]) -> Result<Tap, Error> {
+        Tap::open(&self.core, filters).await
     }
 
     /// The newest message on a subject filter, by direct get.

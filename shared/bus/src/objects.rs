@@ -1,5 +1,6 @@
 //! Object stores: recordings and model packages.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::{
@@ -7,7 +8,7 @@ use async_nats::jetstream::object_store::{
 };
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::connect::{Core, chain};
 use crate::error::Attempt;
@@ -146,4 +147,102 @@ impl Objects {
             })
             .await
     }
+
+    /// Stores (overwrites) an object from a file, which is not held in memory.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, the server cannot be reached in time, or it has no room.
+    pub async fn put_file(&self, name: &str, path: &Path) -> Result<(), Error> {
+        let what = format!("put {name} in {}", self.name);
+        let limit = self.core.patience().max(TRANSFER_TIMEOUT);
+        self.core
+            .persist_within(&what, limit, limit, |_| {
+                let (name, path, what) = (name.to_owned(), path.to_owned(), what.clone());
+                async move {
+                    let mut file = tokio::fs::File::open(&path)
+                        .await
+                        .map_err(|error| local(&what, &path, &error))?;
+                    self.store
+                        .put(name.as_str(), &mut file)
+                        .await
+                        .map(|_| ())
+                        .map_err(|error| Attempt::Transient(chain(&error)))
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Writes an object to a file, which is overwritten; it is not held in memory. False where there is no such object.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached in time, the object's digest is not right, or the file cannot be written.
+    pub async fn get_file(&self, name: &str, path: &Path) -> Result<bool, Error> {
+        let what = format!("get {name} of {}", self.name);
+        let limit = self.core.patience().max(TRANSFER_TIMEOUT);
+        self.core
+            .persist_within(&what, limit, limit, |_| {
+                let (name, path, what) = (name.to_owned(), path.to_owned(), what.clone());
+                async move {
+                    let mut object = match self.store.get(name).await {
+                        Ok(object) => object,
+                        Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(false),
+                        Err(error) => return Err(Attempt::Transient(chain(&error))),
+                    };
+                    let mut file = tokio::fs::File::create(&path)
+                        .await
+                        .map_err(|error| local(&what, &path, &error))?;
+                    let mut part = vec![0; 128 * 1024];
+                    loop {
+                        let read = object
+                            .read(&mut part)
+                            .await
+                            .map_err(|error| Attempt::Transient(chain(&error)))?;
+                        let Some(part) = part.get(..read).filter(|part| !part.is_empty()) else {
+                            break;
+                        };
+                        file.write_all(part)
+                            .await
+                            .map_err(|error| local(&what, &path, &error))?;
+                    }
+                    file.flush()
+                        .await
+                        .map_err(|error| local(&what, &path, &error))?;
+                    Ok(true)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Removes an object; does nothing where there is none.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        if self.size(name).await?.is_none() {
+            return Ok(());
+        }
+        let what = format!("delete {name} of {}", self.name);
+        self.core
+            .persist(&what, |_| {
+                let name = name.to_owned();
+                async move {
+                    self.store
+                        .delete(name)
+                        .await
+                        .map_err(|error| Attempt::Transient(chain(&error)))
+                }
+                .boxed()
+            })
+            .await
+    }
+}
+
+/// A fault of our own disk, which no repetition mends.
+fn local(what: &str, path: &Path, error: &std::io::Error) -> Attempt {
+    Attempt::Fatal(Error::Refused {
+        what: what.to_owned(),
+        reason: format!("{}: {error}", path.display()),
+    })
 }

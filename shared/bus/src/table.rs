@@ -222,6 +222,13 @@ pub static BUCKETS: &[BucketSpec] = &[
         max_bytes: MIB,
         storage: Storage::Memory,
     },
+    BucketSpec {
+        name: "recordings",
+        description: "what is known of each recording",
+        history: 1,
+        max_bytes: 16 * MIB,
+        storage: Storage::File,
+    },
 ];
 
 /// An object store.

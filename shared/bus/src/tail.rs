@@ -149,7 +149,7 @@ impl Tail {
     }
 }
 
-fn message(read: Read) -> DataMessage {
+pub(crate) fn message(read: Read) -> DataMessage {
     DataMessage {
         traceparent: trace::traceparent(read.message.headers.as_ref()),
         subject: read.message.subject.to_string(),
