@@ -23,13 +23,15 @@ const MAX_FILE: u64 = 2 << 30;
 pub struct Args {
     /// The recording; `-` reads standard input. It may be compressed with gzip.
     file: PathBuf,
-    /// Its format: auto, adr018, pcap, nexmon-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl, mcap.
+    /// Its format: auto, adr018, pcap, nexmon-pcap, esp32-csv, espectre-npz, ialr-csv, ruview-jsonl, intel5300, atheros,
+    /// picoscenes, feitcsi or mcap.
     #[arg(long, default_value_t)]
     format: Format,
     /// One JSON object for each frame, on a line of its own.
     #[arg(long)]
     json: bool,
-    /// Every sample that is stored, in the order of the buffer, also those that are no measurement.
+    /// Every sample that is stored, in the order of the buffer, also those that are no measurement. Of network cards' logs by
+    /// subcarrier, receive chain and transmit stream, with what the record says of itself.
     #[arg(long)]
     raw: bool,
     /// Frames to show [default: all with --json, otherwise 10].
@@ -147,7 +149,15 @@ fn write_json(mut reader: Reader, args: &Args, places: &mut Places) -> io::Resul
         match next {
             Ok(frame) => {
                 line.clear();
-                json::write(&frame, frames, reader.node(), has_time, args.raw, &mut line);
+                json::write(
+                    &frame,
+                    frames,
+                    reader.node(),
+                    has_time,
+                    args.raw,
+                    reader.header(),
+                    &mut line,
+                );
                 if args.raw {
                     json::add(&reader.header_fields(&frame), &mut line);
                 }

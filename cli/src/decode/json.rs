@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use serde_json::{Map, Value};
 
+use csi::decode::record::Header;
 use csi::{Frame, Ppdu, SampleFormat};
 
 use super::shown;
@@ -11,16 +12,20 @@ use super::shown;
 /// Appends a line: `index`, `device_time_us`, `rssi_dbm`, `noise_floor_dbm`, `channel`, `bandwidth_mhz`, `antennas`,
 /// `subcarriers`, `re`, `im`, and what else the frame says. What was not measured is null; with one antenna `rssi_dbm` is a
 /// number, with several a list. `re` and `im` are antenna by antenna; whole numbers are written without a point.
+///
+/// With `raw` and the header of a network card's record, `re` and `im` are subcarrier by subcarrier, for each receive chain
+/// (outer) and transmit stream (inner); and the line has `n_rx`, `n_tx` and the fields of the header as they stand there.
 pub(super) fn write(
     frame: &Frame,
     index: u64,
     node: Option<u8>,
     has_time: bool,
     raw: bool,
+    header: Option<&Header>,
     line: &mut String,
 ) {
     // Writing to a String cannot fail.
-    let _ = write_all(frame, index, node, has_time, raw, line);
+    let _ = write_all(frame, index, node, has_time, raw, header, line);
 }
 
 /// Adds fields of the source's own header to a line, where the line does not have a field of that name yet.
@@ -44,6 +49,7 @@ fn write_all(
     node: Option<u8>,
     has_time: bool,
     raw: bool,
+    header: Option<&Header>,
     line: &mut String,
 ) -> std::fmt::Result {
     write!(line, "{{\"index\":{index},\"sequence\":")?;
@@ -99,12 +105,28 @@ fn write_all(
     )?;
     line.push_str(",\"subcarriers\":");
     list(line, shown(frame, raw).map(|(_, subcarrier)| subcarrier))?;
+    let header = header.filter(|_| raw);
+    let by_subcarrier = header.is_some();
     let parts = || {
-        let positions = |antenna| {
-            shown(frame, raw).filter_map(move |(position, _)| frame.sample(antenna, position))
+        let inner = if by_subcarrier {
+            usize::from(antennas)
+        } else {
+            shown(frame, raw).count()
         };
-        (0..antennas).flat_map(positions)
+        let positions: Vec<usize> = shown(frame, raw).map(|(position, _)| position).collect();
+        (0..usize::from(antennas) * positions.len()).filter_map(move |place| {
+            let (outer, inner) = (place / inner, place % inner);
+            let (antenna, position) = if by_subcarrier {
+                (inner, outer)
+            } else {
+                (outer, inner)
+            };
+            frame.sample(antenna.try_into().ok()?, *positions.get(position)?)
+        })
     };
+    if let Some(header) = header {
+        write_header(frame, header, line)?;
+    }
     line.push_str(",\"re\":");
     list(line, parts().map(|sample| sample.re))?;
     line.push_str(",\"im\":");
@@ -116,6 +138,22 @@ fn write_all(
         }
     }
     line.push_str("}\n");
+    Ok(())
+}
+
+fn write_header(frame: &Frame, header: &Header, line: &mut String) -> std::fmt::Result {
+    let (n_rx, n_tx) = (frame.receive_chains(), frame.transmit_streams);
+    write!(line, ",\"n_rx\":{n_rx},\"n_tx\":{n_tx},\"scale\":")?;
+    optional(line, frame.scale)?;
+    // A struct of numbers and texts: always an object.
+    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(header) {
+        let fields = fields
+            .iter()
+            .filter(|(key, _)| !["n_rx", "n_tx"].contains(&key.as_str()));
+        for (key, value) in fields {
+            write!(line, ",\"{key}\":{value}")?;
+        }
+    }
     Ok(())
 }
 

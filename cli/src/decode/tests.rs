@@ -28,7 +28,15 @@ fn json_of(text: &str, raw: bool) -> Value {
     let mut reader = reader(text);
     let frame = reader.next().unwrap().unwrap();
     let mut line = String::new();
-    json::write(&frame, 3, reader.node(), reader.has_time(), raw, &mut line);
+    json::write(
+        &frame,
+        3,
+        reader.node(),
+        reader.has_time(),
+        raw,
+        reader.header(),
+        &mut line,
+    );
     assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
     serde_json::from_str(&line).unwrap()
 }

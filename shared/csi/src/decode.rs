@@ -1,13 +1,18 @@
 //! Decoders, one module for each form in which hardware or a recording delivers CSI.
 
 pub mod adr018;
+pub mod atheros;
 pub mod clock;
 pub mod container;
 pub mod esp32_csv;
 pub mod espectre_npz;
+pub mod feitcsi;
 pub mod ialr_csv;
+pub mod intel5300;
 pub mod nexmon;
 pub mod pcap;
+pub mod picoscenes;
+pub mod record;
 pub mod ruview_jsonl;
 
 use num_complex::Complex32;
@@ -32,6 +37,8 @@ pub enum Error {
     Container(#[from] container::Error),
     /// An MCAP file.
     Mcap(#[from] crate::mcap::Error),
+    /// A record of a network card's log.
+    Record(#[from] record::Error),
 }
 
 impl Error {
@@ -47,6 +54,7 @@ impl Error {
             Self::Pcap(error) => error.code(),
             Self::Container(error) => error.code(),
             Self::Mcap(error) => error.code(),
+            Self::Record(error) => error.code(),
         }
     }
 }

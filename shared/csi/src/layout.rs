@@ -9,12 +9,15 @@
 //! for something else.
 
 mod nexmon;
+mod tones;
 
 use std::sync::{Arc, LazyLock};
 
 use crate::Layout;
 
 pub use nexmon::nexmon;
+
+pub use tones::{Tones, tones};
 
 /// The training fields of a buffer, with the number of samples. After the tables of Espressif's programming guide ("Wi-Fi
 /// Channel State Information" of the ESP32 family and of the ESP32-C5) where nothing else is said.
@@ -289,8 +292,10 @@ pub fn esp32(fields: Fields, order: Order, first_word_invalid: bool) -> Arc<Layo
 #[must_use]
 pub fn find_or_make(subcarriers: &[i16], valid: &[bool]) -> Arc<Layout> {
     let same = |layout: &Layout| *layout.subcarriers == *subcarriers && *layout.valid == *valid;
-    let known = KNOWN.iter().map(|(.., layout)| layout);
-    match known.chain(nexmon::all()).find(|layout| same(layout)) {
+    let esp32 = KNOWN.iter().map(|(.., layout)| layout);
+    let cards = tones::KNOWN.iter().map(|(.., layout)| layout);
+    let mut known = esp32.chain(cards).chain(nexmon::all());
+    match known.find(|layout| same(layout)) {
         Some(layout) => Arc::clone(layout),
         None => Arc::new(Layout {
             name: "other",

@@ -3,6 +3,7 @@
 mod capture;
 mod format;
 mod header;
+mod records;
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -19,6 +20,7 @@ use crate::decode::{self, container, esp32_csv, espectre_npz, ialr_csv, nexmon, 
 use crate::mcap;
 
 pub use format::{Format, UnknownFormat};
+use records::Records;
 
 /// How a recording is read.
 #[derive(Clone, Debug)]
@@ -175,6 +177,7 @@ enum Source {
         next: usize,
     },
     Mcap(Box<mcap::Reader<Cursor<Bytes>>>),
+    Records(Records),
 }
 
 #[derive(Debug)]
@@ -238,6 +241,9 @@ impl Reader {
             Format::Esp32Csv => lines(Lines::Esp32(Box::default())),
             Format::IalrCsv => lines(Lines::Ialr),
             Format::RuviewJsonl => lines(Lines::Ruview),
+            Format::Intel5300 | Format::Atheros | Format::PicoScenes | Format::FeitCsi => {
+                Source::Records(Records::open(format, &bytes))
+            }
             Format::EspectreNpz => Source::Espectre {
                 recording: espectre_npz::Recording::open(bytes.clone(), options.max_bytes)
                     .map_err(|source| Error::EspectreNpz {
@@ -328,6 +334,15 @@ impl Reader {
         }
     }
 
+    /// What the record of the last frame said of itself, in a network card's log.
+    #[must_use]
+    pub fn header(&self) -> Option<&decode::record::Header> {
+        match &self.source {
+            Source::Records(records) => records.header(),
+            _ => None,
+        }
+    }
+
     /// How often the device was seen to start again so far.
     #[must_use]
     pub fn restarts(&self) -> u32 {
@@ -336,6 +351,7 @@ impl Reader {
                 kind: Lines::Esp32(decoder),
                 ..
             } => decoder.restarts(),
+            Source::Records(records) => records.restarts(),
             _ => 0,
         }
     }
@@ -408,6 +424,15 @@ impl Reader {
                             .map_err(Into::into),
                     };
                     frame.map_err(|error| Malformed { position, error })
+                }
+                Source::Records(records) => {
+                    let (offset, found) = records.next(&self.bytes)?;
+                    let position = Position::Offset(offset as u64);
+                    self.last_position = position;
+                    found.map(unnamed).map_err(|error| Malformed {
+                        position,
+                        error: error.into(),
+                    })
                 }
                 Source::Espectre { recording, next } => {
                     let frame = recording.frame(*next)?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::records;
 use crate::decode::{esp32_csv, ialr_csv};
 
 /// Format of a recording.
@@ -27,6 +28,14 @@ pub enum Format {
     RuviewJsonl,
     /// Our own recordings: frames of any number of devices in MCAP.
     Mcap,
+    /// Log of the Linux 802.11n CSI Tool: Intel 5300.
+    Intel5300,
+    /// Log of the Atheros CSI Tool, in either byte order.
+    Atheros,
+    /// Log of PicoScenes.
+    PicoScenes,
+    /// Log of FeitCSI: Intel AX200, AX210.
+    FeitCsi,
 }
 
 /// No format has this name.
@@ -39,7 +48,7 @@ pub struct UnknownFormat {
 
 impl Format {
     /// Every format, without `auto`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Adr018,
         Self::Pcap,
         Self::NexmonPcap,
@@ -48,6 +57,10 @@ impl Format {
         Self::IalrCsv,
         Self::RuviewJsonl,
         Self::Mcap,
+        Self::Intel5300,
+        Self::Atheros,
+        Self::PicoScenes,
+        Self::FeitCsi,
     ];
 
     /// Its name, as [`FromStr`] reads it.
@@ -63,6 +76,10 @@ impl Format {
             Self::IalrCsv => "ialr-csv",
             Self::RuviewJsonl => "ruview-jsonl",
             Self::Mcap => "mcap",
+            Self::Intel5300 => "intel5300",
+            Self::Atheros => "atheros",
+            Self::PicoScenes => "picoscenes",
+            Self::FeitCsi => "feitcsi",
         }
     }
 
@@ -87,6 +104,9 @@ impl Format {
             [_, _, 0, 0, _, _, 0x11, 0xC5, ..] => return Some(Self::Adr018),
             _ => {}
         }
+        if let Some(format) = records::detect(bytes) {
+            return Some(format);
+        }
         let beginning = bytes.get(..64 * 1024).unwrap_or(bytes);
         let text = beginning
             .strip_prefix(b"\xEF\xBB\xBF")
@@ -106,7 +126,7 @@ impl Format {
         {
             Some(Self::Esp32Csv)
         } else {
-            None
+            records::detect_later(beginning)
         }
     }
 }

@@ -1,0 +1,254 @@
+//! What holds for every record of a network card: what is written reads the same, and no bytes make a decoder panic or allocate
+//! without measure.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod writers;
+
+use bytes::Bytes;
+use csi::decode::atheros::{self, ByteOrder};
+use csi::decode::{feitcsi, intel5300, picoscenes};
+use csi::layout::Tones;
+use csi::read::{Format, Options, Reader};
+use csi::{Frame, SampleFormat};
+use proptest::prelude::*;
+
+const PERMUTATIONS: [[u8; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+const AX: [Tones; 10] = [
+    Tones::Legacy20,
+    Tones::Ht20,
+    Tones::Ht40,
+    Tones::Vht80,
+    Tones::Vht160,
+    Tones::He20,
+    Tones::He40,
+    Tones::He80,
+    Tones::He160,
+    Tones::Eht320,
+];
+
+proptest! {
+
+    #[test]
+    fn intel5300_round_trip(wide: bool, chains in 1_u8..4, streams in 1_u8..4, order in 0_usize..6, seed: u64) {
+        let kind = if wide { Tones::Grouped40 } else { Tones::Grouped20 };
+        let frame = writers::frame(kind, false, chains, streams, 8, seed);
+        // Only three antennas have an order.
+        let order = if chains == 3 { PERMUTATIONS[order] } else { PERMUTATIONS[0] };
+        let record = writers::intel5300(&frame, order);
+        let (header, found) = intel5300::decode(&record).unwrap().unwrap();
+        prop_assert_eq!(header.antenna_perm, order);
+        prop_assert_eq!(&one(Format::Intel5300, &record), &found);
+        let expected = Frame {
+            frequency_mhz: None, channel: None, transmitter: None, scale: found.scale, raw_size: record.len() as u32, ..frame
+        };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn atheros_round_trip(wide: bool, big: bool, chains in 1_u8..4, streams in 1_u8..4, seed: u64) {
+        let kind = if wide { Tones::Ht40 } else { Tones::Ht20 };
+        let order = if big { ByteOrder::Big } else { ByteOrder::Little };
+        let frame = writers::frame(kind, false, chains, streams, 10, seed);
+        let record = writers::atheros(&frame, order);
+        let (_, found) = atheros::decode(&record, order).unwrap().unwrap();
+        prop_assert_eq!(&one(Format::Atheros, &record), &found);
+        let expected = Frame { sequence: 0, counted: false, agc: None, raw_size: record.len() as u32, ..frame };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn feitcsi_round_trip(kind in prop::sample::select(AX.to_vec()), chains in 1_u8..3, streams in 1_u8..3, seed: u64) {
+        let frame = writers::frame(kind, true, chains, streams, 16, seed);
+        let record = writers::feitcsi(&frame);
+        let (_, found) = feitcsi::decode(&record).unwrap().unwrap();
+        prop_assert_eq!(&one(Format::FeitCsi, &record), &found);
+        let expected = Frame {
+            sequence: 0, counted: false, agc: None, noise_floor_dbm: None, frequency_mhz: None, channel: None,
+            raw_size: record.len() as u32, ..frame
+        };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn picoscenes_round_trip(device in 0_usize..4, kind in prop::sample::select(AX[..9].to_vec()), wide: bool, chains in 1_u8..4,
+                             streams in 1_u8..4, basic in 1_u16..4, csi in 1_u16..5, seed: u64) {
+        let device = [0x5300, 0x9300, 0x2000, 0x1234][device];
+        let (kind, bits) = match (device, wide) {
+            (0x5300, false) => (Tones::Grouped20, 8),
+            (0x5300, true) => (Tones::Grouped40, 8),
+            (0x9300, false) => (Tones::Ht20, 10),
+            (0x9300, true) => (Tones::Ht40, 10),
+            _ => (kind, 16),
+        };
+        let frame = writers::frame(kind, device == 0x2000, chains, streams, bits, seed);
+        let record = writers::picoscenes(&frame, device, basic, csi);
+        let (header, found) = picoscenes::decode(&record).unwrap().unwrap();
+        prop_assert_eq!((header.rx_basic.version, header.csi_header.ver), (basic, csi));
+        prop_assert_eq!(&one(Format::PicoScenes, &record), &found);
+        let rssi_dbm = if device == 0x5300 && basic == 1 { vec![-40] } else { frame.rssi_dbm };
+        let format = if device == 0x1234 { SampleFormat::Cf32 } else { frame.format };
+        let expected = Frame {
+            sequence: 0, counted: false, agc: None, raw_size: record.len() as u32, rssi_dbm, format,
+            // Two layouts differ in the pilots only, and a radio masks none.
+            layout: if device == 0x1234 { found.layout.clone() } else { frame.layout },
+            ..frame
+        };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn any_record(bytes in prop::collection::vec(any::<u8>(), 0..1200), magic: bool) {
+        let mut bytes = bytes;
+        if magic && bytes.len() > 11 {
+            bytes[4..8].copy_from_slice(&picoscenes::MAGIC);
+        }
+        bounded(&bytes, || {
+            let _ = intel5300::decode(&bytes);
+            let _ = atheros::decode(&bytes, ByteOrder::Little);
+            let _ = atheros::decode(&bytes, ByteOrder::Big);
+            let _ = feitcsi::decode(&bytes);
+            let _ = picoscenes::decode(&bytes);
+        });
+    }
+
+    #[test]
+    fn a_damaged_log(kind in 0_usize..7, seed: u64, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+                     cut: prop::sample::Index, whole: bool) {
+        let record = samples_of_all(seed).swap_remove(kind);
+        let mut log = record.repeat(3);
+        for (at, byte) in changes {
+            // Mostly in what is not CSI.
+            let at = at.index(if whole { log.len() } else { 400.min(log.len()) });
+            log[at] = byte;
+        }
+        log.truncate(log.len().min(cut.index(2 * log.len())));
+        let log = Bytes::from(log);
+        for format in [Format::Auto, Format::Intel5300, Format::Atheros, Format::PicoScenes, Format::FeitCsi] {
+            bounded(&log, || {
+                if let Ok(reader) = Reader::new(log.clone(), "log", format, Options::default()) {
+                    for frame in reader.flatten() {
+                        assert_eq!(frame.samples.len(), usize::from(frame.antennas) * frame.layout.len());
+                        assert!(frame.antennas.is_multiple_of(frame.transmit_streams));
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn samples_of_all(seed: u64) -> Vec<Vec<u8>> {
+    let frame = |kind, bits| writers::frame(kind, false, 2, 1, bits, seed);
+    vec![
+        writers::intel5300(&frame(Tones::Grouped20, 8), [0, 1, 2]),
+        writers::atheros(&frame(Tones::Ht20, 10), ByteOrder::Little),
+        writers::atheros(&frame(Tones::Ht40, 10), ByteOrder::Big),
+        writers::feitcsi(&frame(Tones::Ht20, 16)),
+        writers::picoscenes(&frame(Tones::Grouped20, 8), 0x5300, 1, 2),
+        writers::picoscenes(&frame(Tones::Ht20, 16), 0x2000, 3, 4),
+        writers::picoscenes(&frame(Tones::Ht20, 16), 0x1234, 2, 3),
+    ]
+}
+
+/// The only frame of a log of one record, whose format shows in its bytes.
+fn one(format: Format, record: &[u8]) -> Frame {
+    let bytes = Bytes::copy_from_slice(record);
+    let mut reader = Reader::new(bytes, "log", Format::Auto, Options::default()).unwrap();
+    assert_eq!(reader.format(), format);
+    let frame = reader.next().unwrap().unwrap();
+    assert!(reader.next().is_none());
+    // A log counts its frames, or counts on from the first one.
+    frame
+}
+
+/// Runs `decode` and holds what it allocates in sum against the length of its input.
+fn bounded(input: &[u8], decode: impl FnOnce()) {
+    let allocated = allocation_counter::measure(decode).bytes_total;
+    let limit = 256 * 1024 + 64 * input.len() as u64;
+    assert!(
+        allocated <= limit,
+        "{allocated} bytes for {} bytes of input",
+        input.len()
+    );
+}
+
+#[test]
+fn counts_and_clocks_go_on_over_a_wrap() {
+    let frame = writers::frame(Tones::Grouped20, false, 3, 1, 8, 1);
+    let log: Vec<u8> = (0..6_u64)
+        .flat_map(|step| {
+            let frame = Frame {
+                sequence: (65_533 + step) & 0xFFFF,
+                device_time_us: Some((0xFFFF_FF00 + 100 * step) & 0xFFFF_FFFF),
+                ..frame.clone()
+            };
+            writers::intel5300(&frame, [0, 1, 2])
+        })
+        .collect();
+    let reader = Reader::new(log.into(), "log", Format::Auto, Options::default()).unwrap();
+    let found: Vec<(u64, u64)> = reader
+        .map(|frame| frame.unwrap())
+        .map(|frame| (frame.sequence, frame.device_time_us.unwrap()))
+        .collect();
+    let expected: Vec<(u64, u64)> = (0..6)
+        .map(|step| (65_533 + step, 0xFFFF_FF00 + 100 * step))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn antenna_numbers_that_are_no_permutation_are_not_applied() {
+    let frame = writers::frame(Tones::Grouped20, false, 3, 2, 8, 9);
+    let mut record = writers::intel5300(&frame, [0, 1, 2]);
+    for select in [0b00_00_00, 0b10_01_01, 0b11_01_00] {
+        record[18] = select;
+        let (_, found) = intel5300::decode(&record).unwrap().unwrap();
+        assert_eq!(found.samples, frame.samples, "{select:06b}");
+    }
+}
+
+#[test]
+fn other_records_of_an_intel_log_are_passed_over() {
+    let frame = writers::frame(Tones::Grouped20, false, 1, 1, 8, 9);
+    let csi = writers::intel5300(&frame, [0, 1, 2]);
+    let payload = [&[0, 5, 0xC1], [7; 4].as_slice()].concat();
+    let mut short = csi.clone();
+    // Says two streams; the CSI is that of one.
+    short[12] = 2;
+    let log = [payload.as_slice(), &csi, &payload, &short, &csi, &payload].concat();
+    let reader = Reader::new(log.into(), "log", Format::Auto, Options::default()).unwrap();
+    assert_eq!(reader.format(), Format::Intel5300);
+    let found: Vec<Result<Frame, String>> = reader
+        .map(|next| next.map_err(|place| place.to_string()))
+        .collect();
+    assert_eq!(found.iter().filter(|next| next.is_ok()).count(), 2);
+    let errors: Vec<&String> = found
+        .iter()
+        .filter_map(|next| next.as_ref().err())
+        .collect();
+    assert_eq!(
+        errors,
+        ["offset 109: Intel 5300 CSI length: expected 132 for 1 x 2 antennas, found 72"]
+    );
+}
+
+/// A chain that hears nothing, and a noise that is unknown.
+#[test]
+fn what_was_not_measured_is_absent() {
+    let frame = writers::frame(Tones::Grouped20, false, 2, 1, 8, 3);
+    let mut record = writers::intel5300(&frame, [0, 1, 2]);
+    // The second of two chains says 0, the noise is unknown.
+    (record[14], record[16]) = (0, -127_i8 as u8);
+    let (_, found) = intel5300::decode(&record).unwrap().unwrap();
+    assert_eq!((found.rssi_dbm, found.noise_floor_dbm), (vec![-40], None));
+    record[13] = 0;
+    let (_, found) = intel5300::decode(&record).unwrap().unwrap();
+    assert_eq!((found.rssi_dbm, found.scale), (vec![], None));
+}
