@@ -145,3 +145,42 @@ fn a_recording_for_people() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+/// A record of FeitCSI: two receive chains, 52 subcarriers, samples counted up.
+#[test]
+fn raw_logs_of_network_cards_are_by_subcarrier_and_chain() {
+    let mut record = vec![0; 272];
+    record[..4].copy_from_slice(&416_u32.to_le_bytes());
+    record[46..48].copy_from_slice(&[2, 1]);
+    record[52] = 52;
+    record[93] = 1;
+    record.extend((0..208_i16).flat_map(i16::to_le_bytes));
+    let mut reader = Reader::new(record.into(), "log", Format::Auto, Options::default()).unwrap();
+    let frame = reader.next().unwrap().unwrap();
+    let of = |raw| -> Value {
+        let mut line = String::new();
+        json::write(&frame, 0, None, true, raw, reader.header(), &mut line);
+        serde_json::from_str(&line).unwrap()
+    };
+    let raw = of(true);
+    let expected: Vec<i64> = (0..52)
+        .flat_map(|tone| [2 * tone, 104 + 2 * tone])
+        .collect();
+    assert_eq!(raw["re"], Value::from(expected));
+    assert_eq!(
+        (&raw["n_rx"], &raw["n_tx"]),
+        (&Value::from(2), &Value::from(1))
+    );
+    assert_eq!(
+        (&raw["csi_bytes"], &raw["n_sub"]),
+        (&Value::from(416), &Value::from(52))
+    );
+    // Without the four pilots, one chain behind the other.
+    let plain = of(false);
+    let expected: Vec<i64> = (0..104)
+        .filter(|place| ![5, 19, 32, 46].contains(&(place % 52)))
+        .map(|place| 2 * place)
+        .collect();
+    assert_eq!(plain["re"], Value::from(expected));
+    assert_eq!(plain["csi_bytes"], Value::Null);
+}

@@ -15,6 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use csi::decode::adr018::{self, Packet};
 use csi::decode::esp32_csv::{self, Decoder};
 use csi::layout::{self, Fields, Order};
+use csi::read::{Format, Options, Reader};
 use csi::wire::{self, Published};
 use csi::{Frame, Ppdu, SampleFormat};
 use num_complex::Complex32;
@@ -121,5 +122,36 @@ fn data_plane(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, adr018, csv, data_plane);
+/// Whole logs of network cards; one that is not on this machine is left out, and that is said.
+fn records(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("records");
+    for (name, recording) in [
+        ("intel5300/3x2", "csiread-intel-0x1-ap"),
+        ("intel5300/3x1", "csi-har-rooma-fall-down-s1-01"),
+        ("atheros/3x2", "csiread-atheros-1"),
+        ("atheros/2x2-big", "csi-classification-three-place-room0"),
+        ("picoscenes/iwl5300", "csiread-picoscenes-iwl5300"),
+        ("picoscenes/qca9300", "csiread-picoscenes-qca9300"),
+        ("picoscenes/ax200", "csikit-picoscenes-ax200"),
+        ("feitcsi/ht20", "csikit-feitcsi-ht20"),
+        ("feitcsi/he80", "csikit-feitcsi-hesu80"),
+    ] {
+        let Ok(Some(recording)) = recordings::for_test(recording) else {
+            println!("SKIPPED {name}: no recording {recording}");
+            continue;
+        };
+        let log = Bytes::from(recording.contents);
+        group.throughput(Throughput::Elements(recording.entry.frames));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let log = black_box(log.clone());
+                Reader::new(log, name, Format::Auto, Options::default())
+                    .map_or(0, |reader| reader.flatten().count())
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, adr018, csv, data_plane, records);
 criterion_main!(benches);

@@ -1,11 +1,15 @@
 //! Writes the seeds of the fuzz targets: `cargo run -p csi --example fuzz_seeds`. They are made here, not recorded.
 
+#[path = "../tests/writers/mod.rs"]
+mod writers;
+
 use std::path::Path;
 
 use bytes::Bytes;
 use csi::decode::adr018;
+use csi::decode::atheros::ByteOrder;
 use csi::decode::esp32_csv::{SIMULATED_LINE, write_line};
-use csi::layout::{self, Fields, Order};
+use csi::layout::{self, Fields, Order, Tones};
 use csi::wire::{self, Published};
 use csi::{Frame, Ppdu, SampleFormat};
 use num_complex::Complex32;
@@ -117,6 +121,46 @@ fn mcap_seeds(
     Ok(())
 }
 
+/// Logs of network cards: target, name, contents.
+fn records() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let frame =
+        |kind, chains, streams, bits| writers::frame(kind, false, chains, streams, bits, 11);
+    let narrow = frame(Tones::Grouped20, 3, 3, 8);
+    let (ht20, ht40) = (frame(Tones::Ht20, 2, 2, 10), frame(Tones::Ht40, 1, 1, 10));
+    let one = writers::intel5300(&frame(Tones::Grouped20, 1, 1, 8), [0, 1, 2]);
+    let payload = [0, 5, 0xC1, 1, 2, 3, 4];
+    let damaged = [one.get(..60).unwrap_or_default(), &one, &one].concat();
+    let wide = writers::intel5300(&frame(Tones::Grouped40, 3, 2, 8), [2, 0, 1]);
+    let feitcsi = |kind| writers::feitcsi(&writers::frame(kind, true, 1, 1, 16, 12));
+    let pico = |frame: &Frame, device, basic, csi| writers::picoscenes(frame, device, basic, csi);
+    vec![
+        ("intel5300", "1x1", one.clone()),
+        ("intel5300", "3x2-wide", wide),
+        ("intel5300", "3x3", writers::intel5300(&narrow, [1, 2, 0])),
+        (
+            "intel5300",
+            "behind-payload",
+            [payload.as_slice(), &one].concat(),
+        ),
+        ("intel5300", "damaged", damaged),
+        (
+            "atheros",
+            "little",
+            writers::atheros(&ht20, ByteOrder::Little),
+        ),
+        ("atheros", "big", writers::atheros(&ht20, ByteOrder::Big)),
+        ("atheros", "wide", writers::atheros(&ht40, ByteOrder::Big)),
+        ("picoscenes", "iwl5300", pico(&narrow, 0x5300, 1, 2)),
+        ("picoscenes", "qca9300", pico(&ht40, 0x9300, 2, 1)),
+        ("picoscenes", "ax200", pico(&ht20, 0x2000, 3, 4)),
+        ("picoscenes", "radio", pico(&ht40, 0x1234, 2, 3)),
+        ("feitcsi", "legacy", feitcsi(Tones::Legacy20)),
+        ("feitcsi", "ht20", feitcsi(Tones::Ht20)),
+        ("feitcsi", "vht80", feitcsi(Tones::Vht80)),
+        ("feitcsi", "he20", feitcsi(Tones::He20)),
+    ]
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| -> std::io::Result<()> {
@@ -198,5 +242,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let message: Bytes = wire::encode(&amplitude, &published());
     write("wire", "amplitudes", &message)?;
+    for (target, name, log) in records() {
+        write(target, name, &log)?;
+    }
     Ok(())
 }

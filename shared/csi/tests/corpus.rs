@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use csi::decode::{adr018, esp32_csv};
+use csi::decode::atheros::{self, ByteOrder};
+use csi::decode::{adr018, esp32_csv, feitcsi, intel5300, picoscenes};
 use csi::read::{Format, Options, Reader};
 use csi::wire;
 
@@ -92,4 +93,55 @@ fn mcap_corpus() {
         csi::mcap::Reader::open(bytes, 1 << 20).is_ok_and(|reader| reader.flatten().count() > 0)
     });
     assert_eq!(names, ["cut", "two-devices", "unpacked"]);
+}
+
+/// Whether a log of this format, given or found, holds a frame; every record of it is decoded on the way.
+fn log_decodes(bytes: &[u8], format: Format) -> bool {
+    let frames = |format| {
+        let bytes = Bytes::copy_from_slice(bytes);
+        Reader::new(bytes, "corpus", format, Options::default())
+            .map_or(0, |reader| reader.flatten().count())
+    };
+    let given = frames(format);
+    given > 0 && given == frames(Format::Auto)
+}
+
+#[test]
+fn intel5300_corpus() {
+    let names = decoding("intel5300", |bytes| {
+        let _ = intel5300::decode(bytes);
+        log_decodes(bytes, Format::Intel5300)
+    });
+    assert_eq!(
+        names,
+        ["1x1", "3x2-wide", "3x3", "behind-payload", "damaged"]
+    );
+}
+
+#[test]
+fn atheros_corpus() {
+    let names = decoding("atheros", |bytes| {
+        let _ = atheros::decode(bytes, ByteOrder::Little);
+        let _ = atheros::decode(bytes, ByteOrder::Big);
+        log_decodes(bytes, Format::Atheros)
+    });
+    assert_eq!(names, ["big", "little", "wide"]);
+}
+
+#[test]
+fn picoscenes_corpus() {
+    let names = decoding("picoscenes", |bytes| {
+        let _ = picoscenes::decode(bytes);
+        log_decodes(bytes, Format::PicoScenes)
+    });
+    assert_eq!(names, ["ax200", "iwl5300", "qca9300", "radio"]);
+}
+
+#[test]
+fn feitcsi_corpus() {
+    let names = decoding("feitcsi", |bytes| {
+        let _ = feitcsi::decode(bytes);
+        log_decodes(bytes, Format::FeitCsi)
+    });
+    assert_eq!(names, ["he20", "ht20", "legacy", "vht80"]);
 }

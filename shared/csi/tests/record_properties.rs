@@ -11,6 +11,7 @@ use csi::decode::{feitcsi, intel5300, picoscenes};
 use csi::layout::Tones;
 use csi::read::{Format, Options, Reader};
 use csi::{Frame, SampleFormat};
+use num_complex::Complex32;
 use proptest::prelude::*;
 
 const PERMUTATIONS: [[u8; 3]; 6] = [
@@ -251,4 +252,38 @@ fn what_was_not_measured_is_absent() {
     record[13] = 0;
     let (_, found) = intel5300::decode(&record).unwrap().unwrap();
     assert_eq!((found.rssi_dbm, found.scale), (vec![], None));
+}
+
+/// `vectors/intel5300_scale.json` was computed by the Python beside it.
+#[test]
+fn scale_is_that_of_the_tool() {
+    let vectors = include_str!("vectors/intel5300_scale.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
+    assert_eq!(vectors.len(), 18);
+    for vector in vectors {
+        let number = |value: &serde_json::Value| value.as_i64().unwrap();
+        let byte = |name: &str| number(&vector[name]) as u8;
+        let csi = vector["csi"].as_array().unwrap();
+        let frame = Frame {
+            samples: csi
+                .iter()
+                .map(|pair| Complex32::new(number(&pair[0]) as f32, number(&pair[1]) as f32))
+                .collect(),
+            ..writers::frame(Tones::Grouped20, false, byte("n_rx"), byte("n_tx"), 8, 0)
+        };
+        let mut record = writers::intel5300(&frame, [0, 1, 2]);
+        for chain in 0..3 {
+            record[13 + chain] = number(&vector["rssi"][chain]) as u8;
+        }
+        (record[16], record[17]) = (byte("noise"), byte("agc"));
+        let (_, found) = intel5300::decode(&record).unwrap().unwrap();
+        let (found, expected) = (
+            f64::from(found.scale.unwrap()),
+            vector["scale"].as_f64().unwrap(),
+        );
+        assert!(
+            (found / expected - 1.0).abs() < 1e-5,
+            "{found} for {expected}"
+        );
+    }
 }

@@ -84,7 +84,7 @@ pub const SHAPE: Shape = Shape {
 
 /// Bytes of CSI that so many antennas and streams have.
 fn csi_bytes(n_rx: u8, n_tx: u8) -> usize {
-    (SUBCARRIERS * (usize::from(n_rx) * usize::from(n_tx) * 16 + 3) + 7) / 8
+    (SUBCARRIERS * (usize::from(n_rx) * usize::from(n_tx) * 16 + 3)).div_ceil(8)
 }
 
 /// Decodes one record, its length included; `None` for one that holds no CSI. Time and sequence are the 32 and 16 bits of the

@@ -74,7 +74,7 @@ struct Bits {
 impl Bits {
     fn push(&mut self, value: i32, bits: usize) {
         for bit in 0..bits {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (self.used % 8);
@@ -99,7 +99,7 @@ pub fn bfee(frame: &Frame, antennas: [u8; 3]) -> Vec<u8> {
     }
     // The tool rounds up, and gives a byte more where that would come out even.
     let chains = usize::from(frame.antennas);
-    bits.bytes.resize((30 * (chains * 16 + 3) + 7) / 8, 0);
+    bits.bytes.resize((30 * (chains * 16 + 3)).div_ceil(8), 0);
     bits.bytes
 }
 
