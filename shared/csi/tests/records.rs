@@ -328,20 +328,21 @@ fn feitcsi_packets_and_their_pilots() {
         assert_eq!((first.layout.name, first.ppdu), (layout, ppdu));
         assert_eq!(first.bandwidth_mhz, Some(width));
         assert_eq!(first.transmitter, Some([0, 0x16, 0xEA, 0x12, 0x34, 0x56]));
-        // A pilot differs from both of its neighbours by far more than other subcarriers do.
-        let mut steps = [(0.0_f64, 0_u32); 2];
+        // The card writes zero at a pilot, and hardly anywhere else.
+        let mut zeros = [(0_u32, 0_u32); 2];
         for (frame, _) in &all.frames {
-            let samples = frame.antenna(0);
-            for at in 1..samples.len() - 1 {
-                let middle = (samples[at - 1] + samples[at + 1]) / 2.0;
-                let step = (samples[at] - middle).norm() / middle.norm().max(1.0);
-                let (sum, number) = &mut steps[usize::from(frame.layout.valid[at])];
-                *sum += f64::from(step.min(10.0));
-                *number += 1;
+            for antenna in 0..frame.antennas {
+                let samples = frame.antenna(antenna).iter().zip(&frame.layout.valid);
+                for (sample, valid) in samples {
+                    let (zero, number) = &mut zeros[usize::from(*valid)];
+                    *zero += u32::from(sample.norm_sqr() == 0.0);
+                    *number += 1;
+                }
             }
         }
-        let [pilots, others] = steps.map(|(sum, number)| sum / f64::from(number));
-        println!("{name}: pilots {pilots:.3}, others {others:.3}");
-        assert!(pilots > 2.0 * others, "{name}: {pilots} and {others}");
+        let [pilots, others] = zeros.map(|(zero, number)| f64::from(zero) / f64::from(number));
+        println!("{name}: zero at {pilots:.4} of the pilots, {others:.5} of the others");
+        assert_eq!(pilots, 1.0, "{name}");
+        assert!(others < 0.01, "{name}: {others}");
     }
 }

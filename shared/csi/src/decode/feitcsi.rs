@@ -1,8 +1,8 @@
 //! FeitCSI (`.csi`): Intel AX200, AX210 and their successors, all packet formats from legacy to EHT.
 //!
 //! A record is the firmware's header of 272 bytes, little-endian, and its CSI: for each receive chain, transmit stream and
-//! subcarrier an i16 real and an i16 imaginary part. M. Kuskov et al., FeitCSI, <https://feitcsi.kuskosoft.com>. The card writes no channel
-//! estimate at the pilots; they are stored and counted as no measurement. The record does not say the channel.
+//! subcarrier an i16 real and an i16 imaginary part. M. Kuskov et al., FeitCSI, <https://feitcsi.kuskosoft.com>. The card writes zero
+//! at the pilots; they are stored and counted as no measurement. The record does not say the channel.
 
 use num_complex::Complex32;
 use serde::Serialize;
