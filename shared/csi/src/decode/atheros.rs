@@ -236,6 +236,7 @@ pub fn decode(record: &[u8], order: ByteOrder) -> Result<Option<(Header, Frame)>
         },
         antennas,
         transmit_streams: nc,
+        chain: None,
         layout: tones(kind, false),
         scale: None,
         samples: unpack(csi, header.num_tones.into(), nr, nc),

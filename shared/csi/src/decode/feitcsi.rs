@@ -1,7 +1,7 @@
 //! FeitCSI (`.csi`): Intel AX200, AX210 and their successors, all packet formats from legacy to EHT.
 //!
 //! A record is the firmware's header of 272 bytes, little-endian, and its CSI: for each receive chain, transmit stream and
-//! subcarrier an i16 real and an i16 imaginary part. M. Kuskov et al., FeitCSI, <https://feitcsi.kuskosoft.com>. The card writes zero
+//! subcarrier an i16 real and an i16 imaginary part. FeitCSI, <https://feitcsi.kuskosoft.com>. The card writes zero
 //! at the pilots; they are stored and counted as no measurement. The record does not say the channel.
 
 use num_complex::Complex32;
@@ -174,6 +174,7 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
         ppdu,
         antennas,
         transmit_streams: n_tx,
+        chain: None,
         layout,
         scale: None,
         samples,

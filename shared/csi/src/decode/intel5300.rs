@@ -138,6 +138,7 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
         },
         antennas: n_rx * n_tx,
         transmit_streams: n_tx,
+        chain: None,
         layout: tones(
             if wide {
                 Tones::Grouped40

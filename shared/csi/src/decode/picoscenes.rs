@@ -173,6 +173,7 @@ fn frame_of(header: &Header, csi: Csi, raw_size: usize, mpdu: &[u8]) -> Frame {
         ppdu: ppdu(csi_header.packet_format),
         antennas: csi.chains.saturating_mul(csi.streams),
         transmit_streams: csi.streams,
+        chain: None,
         layout: csi.layout,
         scale: None,
         samples: csi.samples,

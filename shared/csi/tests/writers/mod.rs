@@ -48,6 +48,7 @@ pub fn frame(kind: Tones, pilots: bool, chains: u8, streams: u8, bits: u32, seed
         },
         antennas: chains * streams,
         transmit_streams: streams,
+        chain: None,
         samples: (0..samples)
             .map(|_| Complex32::new(value(), value()))
             .collect(),
