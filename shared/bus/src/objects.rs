@@ -214,29 +214,6 @@ impl Objects {
             })
             .await
     }
-
-    /// Removes an object; does nothing where there is none.
-    ///
-    /// # Errors
-    /// Where the server cannot be reached.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        if self.size(name).await?.is_none() {
-            return Ok(());
-        }
-        let what = format!("delete {name} of {}", self.name);
-        self.core
-            .persist(&what, |_| {
-                let name = name.to_owned();
-                async move {
-                    self.store
-                        .delete(name)
-                        .await
-                        .map_err(|error| Attempt::Transient(chain(&error)))
-                }
-                .boxed()
-            })
-            .await
-    }
 }
 
 /// A fault of our own disk, which no repetition mends.
