@@ -1,11 +1,17 @@
 //! What can be set, in the section `[hardware_gateway]`.
 
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use events::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::health::gate::Holds;
+pub use sources::{Admission, Framing, From, Kind, Plan, Reach, SourceConfig};
 
 /// The gateway's own configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +19,25 @@ use crate::health::gate::Holds;
 pub struct Config {
     /// Where CSI datagrams arrive.
     pub udp: Udp,
+    /// Further sources.
+    pub sources: Vec<SourceConfig>,
+    /// Which senders may publish, where a source or `device_admission` does not say otherwise.
+    pub admission: Admission,
+    /// The same for single devices, by hardware id.
+    pub device_admission: BTreeMap<String, Admission>,
+    /// Zone of devices that `open` admission registers.
+    pub zone: String,
+    /// File with a line `HARDWARE_ID HEX_KEY` for each device that signs; nobody but its owner may read it (0600).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_file: Option<PathBuf>,
+    /// The same lines, separated by commas: for the environment, `FRESNEL_HARDWARE_GATEWAY__KEYS_SECRET`.
+    pub keys_secret: Secret,
+    /// Frames per second that are taken of one device, with bursts of two seconds' worth; 0 is no limit.
+    pub device_rate_hz: f64,
+    /// Frames of all devices that may wait for the bus; beyond it the oldest of the device with the most are shed.
+    pub queue_frames: usize,
+    /// The same in bytes.
+    pub queue_bytes: usize,
     /// Seconds without a frame after which a connected device counts as disconnected.
     pub device_timeout_s: f64,
     /// Announcements (`signal.csi_frame_received`) per second of input time; above it one frame in N is announced.
@@ -100,16 +125,46 @@ impl Default for Health {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Udp {
+    /// Whether there is one.
+    pub enabled: bool,
     /// Address; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Size asked of the kernel for the socket's buffer, bytes. What is granted is logged at start.
     pub receive_buffer_bytes: usize,
 }
 
+/// A text that is never shown.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("********")
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             udp: Udp::default(),
+            sources: Vec::new(),
+            admission: Admission::Known,
+            device_admission: BTreeMap::new(),
+            zone: "unassigned".into(),
+            keys_file: None,
+            keys_secret: Secret::default(),
+            device_rate_hz: 5_000.0,
+            queue_frames: 8_192,
+            queue_bytes: 32 * 1024 * 1024,
             device_timeout_s: 5.0,
             announce_budget_per_s: 1000,
             in_flight: 4096,
@@ -124,9 +179,47 @@ impl Default for Config {
 impl Default for Udp {
     fn default() -> Self {
         Self {
+            enabled: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 5005)),
-            receive_buffer_bytes: 8 * 1024 * 1024,
+            receive_buffer_bytes: sources::BUFFER_BYTES,
         }
+    }
+}
+
+impl Config {
+    /// All sources, the UDP listener first.
+    ///
+    /// # Errors
+    /// A sentence that names the source and the field.
+    pub fn plans(&self) -> Result<Vec<Plan>, String> {
+        let mut plans = Vec::new();
+        if self.udp.enabled {
+            plans.push(Plan {
+                name: Name::new("udp").map_err(|error| error.to_string())?,
+                kind: Kind::Udp,
+                reach: Reach::Datagrams {
+                    listen: self.udp.listen,
+                    buffer_bytes: self.udp.receive_buffer_bytes,
+                },
+                hardware_id: None,
+                admission: None,
+                zone: None,
+                rate_hz: None,
+            });
+        }
+        for (index, source) in self.sources.iter().enumerate() {
+            plans.push(source.plan(index)?);
+        }
+        let mut names = BTreeSet::new();
+        for plan in &plans {
+            if !names.insert(plan.name.clone()) {
+                return Err(format!(
+                    "sources: two have the name {:?}: give one of them another `name`",
+                    plan.name.as_str()
+                ));
+            }
+        }
+        Ok(plans)
     }
 }
 
@@ -162,6 +255,16 @@ impl runtime::ServiceConfig for Config {
         if self.recordings.max_seconds == 0 {
             return Err("recordings.max_seconds = 0: at least 1".into());
         }
-        Ok(())
+        if !(self.device_rate_hz.is_finite() && self.device_rate_hz >= 0.0) {
+            return Err(format!(
+                "device_rate_hz = {}: must be 0 (no limit) or more",
+                self.device_rate_hz
+            ));
+        }
+        if self.queue_frames == 0 || self.queue_bytes == 0 {
+            return Err("queue_frames and queue_bytes: at least 1".into());
+        }
+        Name::new(&*self.zone).map_err(|error| format!("zone: {error}"))?;
+        self.plans().map(|_| ())
     }
 }

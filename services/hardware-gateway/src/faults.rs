@@ -1,6 +1,10 @@
 //! Errors of senders, gathered: at most one event per device, code and interval, with the count. Pure.
 
+mod nature;
+
 use std::collections::BTreeMap;
+
+pub use nature::{Nature, nature};
 
 /// Senders and codes that are kept apart; beyond it they share one entry, so that a flood of made-up senders costs nothing.
 const MAX_ENTRIES: usize = 1024;
@@ -22,11 +26,14 @@ pub struct Report {
     pub count: u64,
     /// Time of the first, microseconds.
     pub first_us: i64,
+    /// Address that the first came from, where that is known.
+    pub address: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     message: String,
+    address: Option<String>,
     count: u64,
     first_us: i64,
     /// Before this time nothing more is announced of it.
@@ -58,21 +65,34 @@ impl Faults {
         now_us: i64,
         message: impl FnOnce() -> String,
     ) {
+        self.push_many(device, code, 1, now_us, || (message(), None));
+    }
+
+    /// Counts `count` errors; `first` makes message and address, for the first of its kind.
+    pub fn push_many(
+        &mut self,
+        device: &str,
+        code: &str,
+        count: u64,
+        now_us: i64,
+        first: impl FnOnce() -> (String, Option<String>),
+    ) {
         let mut key = (device.to_owned(), code.to_owned());
         if !self.entries.contains_key(&key) && self.entries.len() >= MAX_ENTRIES {
             key.0 = OVERFLOW.to_owned();
         }
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             message: String::new(),
+            address: None,
             count: 0,
             first_us: now_us,
             quiet_until_us: i64::MIN,
         });
         if entry.count == 0 {
-            entry.message = message();
+            (entry.message, entry.address) = first();
             entry.first_us = now_us;
         }
-        entry.count += 1;
+        entry.count += count;
     }
 
     /// The reports that are due at `now_us`; with `all`, also those that are still being gathered.
@@ -88,6 +108,7 @@ impl Faults {
                     message: std::mem::take(&mut entry.message),
                     count: std::mem::take(&mut entry.count),
                     first_us: entry.first_us,
+                    address: entry.address.take(),
                 });
                 entry.quiet_until_us = entry.first_us.saturating_add(interval);
             }

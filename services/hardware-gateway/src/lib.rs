@@ -1,7 +1,7 @@
 //! hardware-gateway: takes frames from hardware and recordings, knows the devices, and puts both on the bus.
 //!
-//! A datagram is read in [`source::udp`], decoded by `csi`, attributed by the [`registry`], and goes to the data plane and
-//! its announcement in [`publish`]. What happens to a device (connected, lost, configured) is decided on the aggregate in
+//! Bytes are read by a [`source`], decoded by `csi`, attributed and admitted by its intake with the [`registry`], and go to
+//! the data plane and its announcement in [`publish`]. What happens to a device (connected, lost, configured) is decided on the aggregate in
 //! [`device`] and appended in [`lifecycle`]. Nothing here looks into the samples.
 
 pub mod config;
@@ -13,6 +13,7 @@ mod grpc;
 pub mod health;
 pub mod lifecycle;
 pub mod publish;
+mod pump;
 pub mod recording;
 pub mod registry;
 pub mod source;
@@ -22,7 +23,7 @@ pub mod zone;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use events::Timestamp;
+use events::{Name, Timestamp};
 use runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +32,13 @@ pub use config::Config;
 
 use crate::error::chain;
 use crate::faults::Faults;
-use crate::lifecycle::Devices;
+use crate::lifecycle::{Devices, Sender, Settings};
 use crate::publish::FramePublisher;
 use crate::recording::library::Library;
 use crate::recording::recorder::Recorders;
+use crate::source::Source;
+use crate::source::intake::{Change, Intake, device_name};
 use crate::source::replay::{Replays, Setup};
-use crate::source::udp::{self, Change, Listener};
 
 /// How often time-outs and gathered errors are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -46,9 +48,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// # Errors
 /// Where NATS cannot be reached or an address cannot be bound.
 pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
-    // Bound first: datagrams wait in the kernel while the rest starts.
-    let socket = udp::bind(&config.udp)?;
-    rt.announce("udp", socket.local_addr()?);
+    let plans = config.plans().map_err(anyhow::Error::msg)?;
     let bus = rt.bus().await?;
     let source = rt.source().to_owned();
     let devices = Arc::new(Devices::load(bus.clone(), source.clone(), config.health).await?);
@@ -78,25 +78,41 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
 
     let faults = Arc::new(Mutex::new(Faults::new(micros(config.error_interval_s))));
     let (changes, changed) = mpsc::channel(1024);
+    let intake = Intake::new(&config, Arc::clone(&devices), Arc::clone(&faults), changes)?;
+    let intake = Arc::new(intake);
+    for (number, plan) in plans.into_iter().enumerate() {
+        let budget = config.announce_budget_per_s;
+        let mut one = Source::new(plan, number, Arc::clone(&intake), budget);
+        let name: &'static str = one.name().to_owned().leak();
+        match one.open().await {
+            Ok(Some(address)) => rt.announce(name, address),
+            Ok(None) => {}
+            // The address that everybody knows has to be had; any other is tried again.
+            Err(error) if number == 0 && config.udp.enabled => return Err(error),
+            Err(error) => tracing::warn!(
+                source = name,
+                error = format!("{error:#}"),
+                "source failed, and is tried again"
+            ),
+        }
+        rt.spawn("source", one.run(rt.shutdown()));
+    }
     let publisher = FramePublisher::new(
         bus.pipeline(config.in_flight),
         source,
         config.announce_budget_per_s,
     );
-    let listener = Listener::new(
-        socket,
-        Arc::clone(&devices),
-        publisher,
-        Arc::clone(&faults),
-        changes,
+    rt.spawn(
+        "publisher",
+        pump::run(Arc::clone(&intake), publisher, rt.shutdown()),
     );
-    rt.spawn("udp listener", listener.run(rt.shutdown()));
     let timeout_us = micros(config.device_timeout_s);
     rt.spawn(
         "device lifecycle",
         lifecycle_task(
             Arc::clone(&devices),
             faults,
+            intake,
             changed,
             timeout_us,
             rt.shutdown(),
@@ -121,6 +137,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
 async fn lifecycle_task(
     devices: Arc<Devices>,
     faults: Arc<Mutex<Faults>>,
+    intake: Arc<Intake>,
     mut changes: mpsc::Receiver<Change>,
     timeout_us: i64,
     stop: CancellationToken,
@@ -145,11 +162,13 @@ async fn lifecycle_task(
                     }
                 }
                 devices.judge(now).await;
-                report(&devices, &faults, now, false).await;
+                intake.tick(now.as_micros());
+                report(&devices, &faults, &intake, now, false).await;
             }
         }
     }
-    report(&devices, &faults, Timestamp::now(), true).await;
+    intake.tick(Timestamp::now().as_micros());
+    report(&devices, &faults, &intake, Timestamp::now(), true).await;
     Ok(())
 }
 
@@ -157,10 +176,68 @@ async fn note(devices: &Devices, change: Change) -> Result<(), error::Error> {
     match change {
         Change::Connected(name, link) => devices.connected(&name, &link).await,
         Change::Discovered(sender, frame) => devices.discovered(&sender, &frame).await,
+        Change::Admit(sender, frame, zone) => admit(devices, &sender, &frame, zone.as_str()).await,
     }
 }
 
-async fn report(devices: &Devices, faults: &Mutex<Faults>, now: Timestamp, all: bool) {
+/// Registers an unknown sender under a name made from its id, where `admission` is open.
+async fn admit(
+    devices: &Devices,
+    sender: &Sender,
+    frame: &csi::Frame,
+    zone: &str,
+) -> Result<(), error::Error> {
+    devices.discovered(sender, frame).await?;
+    let settings = Settings {
+        zone: zone.to_owned(),
+        hardware_id: sender.hardware_id.clone(),
+        device_type: sender.device_type.to_owned(),
+    };
+    let wanted = device_name(&sender.hardware_id);
+    let mut name = wanted.clone();
+    // Other ids may give the same name.
+    for other in 2..100 {
+        let parsed = Name::new(&*name).map_err(|source| error::Error::Name {
+            field: "device.name",
+            source,
+        })?;
+        match devices.create(&parsed, settings.clone(), "", false).await {
+            Ok(_) => {
+                tracing::info!(
+                    device = name,
+                    hardware_id = sender.hardware_id,
+                    zone,
+                    "registered by itself: admission is open"
+                );
+                return Ok(());
+            }
+            Err(error::Error::Taken { what: "device", .. }) => name = format!("{wanted}-{other}"),
+            Err(error::Error::Taken { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn report(
+    devices: &Devices,
+    faults: &Mutex<Faults>,
+    intake: &Intake,
+    now: Timestamp,
+    all: bool,
+) {
+    for violation in intake.violations_due(now.as_micros(), all) {
+        tracing::warn!(
+            principal = violation.device,
+            kind = violation.code,
+            count = violation.count,
+            "{}",
+            violation.message
+        );
+        if let Err(error) = devices.violation(&violation).await {
+            tracing::warn!(error = chain(&error), "a violation could not be stored");
+        }
+    }
     let due = faults
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

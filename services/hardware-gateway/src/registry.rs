@@ -31,6 +31,8 @@ pub struct Entry {
     pub track: Track,
     /// Malformed datagrams since the start of the service.
     pub malformed: u64,
+    /// Frames that were not published because the bus, or the rate limit, did not take them; since the start of the service.
+    pub shed: u64,
     /// Wall clock of the newest frame, microseconds: for time-outs of live devices.
     pub heard_us: Option<i64>,
     /// Address of the newest datagram.
@@ -288,7 +290,9 @@ impl Registry {
         entry.connection.0 += 1;
         if let Some(now_us) = arrived_us {
             let missing = entry.track.lost.cast_signed() - lost.cast_signed();
-            entry.meter.frame(frame, missing, now_us);
+            if order != Order::Duplicate {
+                entry.meter.frame(frame, missing, now_us);
+            }
             if entry.device.state == State::Maintenance {
                 entry.suppressed += 1;
                 self.reception.suppressed += 1;
@@ -327,6 +331,13 @@ impl Registry {
             entry.meter.malformed(now_us);
         }
         name.to_string()
+    }
+
+    /// Counts frames of a device that were shed.
+    pub fn shed(&mut self, name: &Name, frames: u64) {
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.shed += frames;
+        }
     }
 
     /// Connected devices that were not heard for `timeout_us`.
@@ -451,7 +462,7 @@ impl Registry {
 }
 
 /// A DNS label for a sender that has no name: `sender-127-0-0-1`.
-fn sender_name(address: &str) -> String {
+pub(crate) fn sender_name(address: &str) -> String {
     let mut name = String::from("sender-");
     name.extend(address.chars().take(50).map(|c| {
         if c.is_ascii_alphanumeric() {

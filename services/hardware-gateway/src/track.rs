@@ -5,6 +5,12 @@ use csi::Frame;
 /// Sequence numbers that jump back further than this, or forward beyond it, mean a restart of the sender, not a loss.
 const RESTART_GAP: u64 = 10_000;
 
+/// Sequence numbers behind the newest in which a duplicate is known and a late frame is late: as many as RFC 4303 keeps.
+const WINDOW: u64 = 64;
+const PLACES: usize = 64;
+/// A datagram that the network delivers twice comes again within this time, microseconds.
+const DUPLICATE_US: i64 = 1_000_000;
+
 /// How a frame stands to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -14,7 +20,7 @@ pub enum Order {
     Gap(u64),
     /// Older than the newest, by so many, within the reordering range.
     Late(u64),
-    /// The same sequence number as the newest.
+    /// The same frame again: its sequence number and its samples were seen within the last second.
     Duplicate,
     /// The sender counts from another start.
     Restart,
@@ -23,12 +29,14 @@ pub enum Order {
 /// Counts of one device since the service started.
 #[derive(Clone, Debug, Default)]
 pub struct Track {
-    /// Frames taken.
+    /// Frames taken, duplicates not among them.
     pub frames: u64,
     /// Frames that the sequence numbers say were lost.
     pub lost: u64,
-    /// Frames with the sequence number of the one before.
+    /// Frames that came twice.
     pub duplicates: u64,
+    /// Frames that came after younger ones.
+    pub late: u64,
     /// Restarts of the count.
     pub restarts: u64,
     /// Time of the newest frame, microseconds since the Unix epoch, in the time of the input.
@@ -46,6 +54,8 @@ pub struct Track {
     /// Bandwidth of the newest frame, MHz.
     pub bandwidth_mhz: Option<u32>,
     last_sequence: Option<u64>,
+    /// The newest sequence numbers with a fingerprint of their samples, each in its place modulo [`WINDOW`].
+    recent: Vec<Option<(u64, u64)>>,
     second_start_us: i64,
     second_frames: u32,
 }
@@ -53,38 +63,63 @@ pub struct Track {
 impl Track {
     /// Counts one frame.
     pub fn push(&mut self, frame: &Frame) -> Order {
-        let order = self.order(frame);
+        let print = fingerprint(frame);
+        let order = self.order(frame, print);
         match order {
+            Order::Duplicate => {
+                self.duplicates += 1;
+                return order;
+            }
             Order::Gap(missing) => self.lost += missing,
-            Order::Duplicate => self.duplicates += 1,
-            Order::Restart => self.restarts += 1,
-            Order::Late(_) => self.lost = self.lost.saturating_sub(1),
+            Order::Restart => {
+                self.restarts += 1;
+                self.recent.clear();
+            }
+            Order::Late(_) => {
+                self.late += 1;
+                self.lost = self.lost.saturating_sub(1);
+            }
             Order::Next => {}
         }
-        if !matches!(order, Order::Late(_) | Order::Duplicate) {
+        if !matches!(order, Order::Late(_)) {
             self.last_sequence = Some(frame.sequence);
+        }
+        if frame.counted {
+            self.recent.resize(PLACES, None);
+            if let Some(known) = self.recent.get_mut(place(frame.sequence)) {
+                *known = Some((frame.sequence, print));
+            }
         }
         self.frames += 1;
         self.measure(frame);
         order
     }
 
-    fn order(&self, frame: &Frame) -> Order {
+    fn order(&self, frame: &Frame, print: u64) -> Order {
         let Some(last) = self.last_sequence.filter(|_| frame.counted) else {
             return Order::Next;
         };
         if frame.sequence > last {
-            match frame.sequence - last - 1 {
+            return match frame.sequence - last - 1 {
                 0 => Order::Next,
                 missing if missing <= RESTART_GAP => Order::Gap(missing),
                 _ => Order::Restart,
-            }
-        } else {
-            match last - frame.sequence {
-                0 => Order::Duplicate,
-                behind if behind <= 64 => Order::Late(behind),
-                _ => Order::Restart,
-            }
+            };
+        }
+        let seen = self
+            .recent
+            .get(place(frame.sequence))
+            .copied()
+            .flatten()
+            .filter(|(sequence, _)| *sequence == frame.sequence);
+        let newest_us = self.last_frame_us.unwrap_or(frame.receive_time_us);
+        let soon = frame.receive_time_us.saturating_sub(newest_us) <= DUPLICATE_US;
+        match (seen, last - frame.sequence) {
+            (Some((_, before)), _) if before == print && soon => Order::Duplicate,
+            // Another frame of the same number, or the same much later: the sender counts anew.
+            (Some(_), _) => Order::Restart,
+            (None, behind) if behind <= WINDOW => Order::Late(behind),
+            (None, _) => Order::Restart,
         }
     }
 
@@ -112,6 +147,22 @@ impl Track {
         self.channel = frame.channel.map(u32::from);
         self.bandwidth_mhz = frame.bandwidth_mhz.map(u32::from);
     }
+}
+
+/// Where a sequence number is kept.
+#[allow(clippy::cast_possible_truncation)]
+fn place(sequence: u64) -> usize {
+    (sequence % WINDOW) as usize
+}
+
+/// Tells frames of one sequence number apart: FNV-1a over the first samples, which hold noise.
+fn fingerprint(frame: &Frame) -> u64 {
+    let step = |hash: u64, bits: u32| (hash ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01B3);
+    let samples = frame.samples.iter().take(32);
+    samples.fold(
+        0xCBF2_9CE4_8422_2325 ^ frame.samples.len() as u64,
+        |hash, sample| step(step(hash, sample.re.to_bits()), sample.im.to_bits()),
+    )
 }
 
 /// Which frames are announced: each, up to a budget per second of input time; above it one in N.

@@ -1,7 +1,8 @@
 //! What is told of devices and senders without a command: discoveries, errors, health.
 
 use csi::Frame;
-use events::hardware::{DeviceDiscovered, DeviceError, DeviceHealthChanged, ErrorCategory};
+use events::hardware::{DeviceDiscovered, DeviceError, DeviceHealthChanged};
+use events::security::{Severity, ViolationDetected};
 use events::types::DeviceCapabilities;
 use events::{DataSource, DeviceId, DiscoveryId, Name, Timestamp};
 use serde_json::json;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::{Devices, NAMESPACE, Sender};
 use crate::device::{CAUSES, State};
 use crate::error::Error;
-use crate::faults::Report;
+use crate::faults::{self, Report};
 use crate::health::advice::{advice, no_frames};
 use crate::health::{Cause, Change, Finding, Status};
 
@@ -62,13 +63,14 @@ impl Devices {
             field: "device",
             source,
         })?;
+        let nature = faults::nature(&report.code);
         let event = DeviceError {
             device_id,
             timestamp: Timestamp::from_micros(report.first_us),
             error_code: report.code.clone(),
             error_message: report.message.clone(),
-            error_category: ErrorCategory::Protocol,
-            operation: "decode".into(),
+            error_category: nature.category,
+            operation: nature.operation.into(),
             stack_trace: None,
             recoverable: true,
             retry_after_ms: None,
@@ -78,6 +80,44 @@ impl Devices {
             format!("{}/{}/{}", report.device, report.code, report.first_us).as_bytes(),
         );
         let mut envelope = self.envelope(id, &event)?;
+        envelope
+            .metadata
+            .extra
+            .insert("count".into(), json!(report.count));
+        if let Some(action) = nature.action {
+            envelope
+                .metadata
+                .extra
+                .insert("recommended_action".into(), json!(action));
+        }
+        self.bus.publish(&envelope).await?;
+        Ok(())
+    }
+
+    /// Announces that a sender tried what it may not; `report.device` is the principal.
+    ///
+    /// # Errors
+    /// Where the event could not be stored.
+    pub async fn violation(&self, report: &Report) -> Result<(), Error> {
+        let event = ViolationDetected {
+            principal: report.device.clone(),
+            timestamp: Timestamp::from_micros(report.first_us),
+            violation_type: report.code.clone(),
+            description: report.message.clone(),
+            severity: match &*report.code {
+                "rate_limit" => Severity::Low,
+                "missing_signature" | "no_key" => Severity::Medium,
+                _ => Severity::High,
+            },
+            user_id: None,
+            source_ip: report.address.clone(),
+            processing_id: None,
+        };
+        let cause = format!(
+            "{}/{}/{}/violation",
+            report.device, report.code, report.first_us
+        );
+        let mut envelope = self.envelope(Uuid::new_v5(&NAMESPACE, cause.as_bytes()), &event)?;
         envelope
             .metadata
             .extra

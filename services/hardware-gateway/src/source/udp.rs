@@ -1,47 +1,33 @@
-//! ADR-018 datagrams: one socket, read in batches, decoded, attributed, published.
+//! A UDP socket, read in batches. What the kernel drops because the socket's buffer is full is counted (`SO_RXQ_OVFL`).
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use csi::Frame;
-use csi::decode::adr018::{self, Packet};
-use events::{DataSource, Name, Timestamp};
-use opentelemetry::metrics::Counter;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::config;
-use crate::faults::Faults;
-use crate::lifecycle::{Connection, Devices, NAMESPACE, Sender};
-use crate::publish::{Destination, FramePublisher};
-use crate::registry::Verdict;
+use crate::source::feed::{Feed, Origin};
+use crate::source::identity::From;
+use crate::source::intake::now_us;
 
-/// Larger than any datagram of the family; a longer one is read whole up to here and refused.
-const MAX_DATAGRAM: usize = 65_536;
 /// Datagrams read before other tasks get their turn.
 const BATCH: usize = 256;
-/// Family name of ADR-018 senders.
-pub const DEVICE_TYPE: &str = "esp32-adr018";
 
-/// What the socket task leaves to the lifecycle task, so that a frame never waits for a command.
+/// A bound socket.
 #[derive(Debug)]
-pub enum Change {
-    /// First frame of a registered device.
-    Connected(Name, Connection),
-    /// First frame of an unknown sender.
-    Discovered(Sender, Box<Frame>),
+pub struct Listener {
+    socket: UdpSocket,
+    asked_bytes: usize,
+    granted_bytes: usize,
 }
 
-/// Binds the socket.
+/// Binds a socket.
 ///
 /// # Errors
 /// Where the address cannot be bound.
-pub fn bind(config: &config::Udp) -> anyhow::Result<UdpSocket> {
-    let address = config.listen;
+pub fn bind(address: SocketAddr, asked_bytes: usize) -> anyhow::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -49,241 +35,267 @@ pub fn bind(config: &config::Udp) -> anyhow::Result<UdpSocket> {
     )?;
     socket.set_nonblocking(true)?;
     // The kernel grants what it may; what it granted is logged.
-    socket.set_recv_buffer_size(config.receive_buffer_bytes)?;
-    let granted = socket.recv_buffer_size()?;
+    socket.set_recv_buffer_size(asked_bytes)?;
+    let granted_bytes = socket.recv_buffer_size()?;
+    batch::count_drops(&socket);
     socket
         .bind(&address.into())
         .with_context(|| format!("cannot bind the CSI listener to udp {address}"))?;
-    tracing::info!(%address, asked_bytes = config.receive_buffer_bytes, granted_bytes = granted, "listening for CSI");
-    Ok(UdpSocket::from_std(socket.into())?)
-}
-
-/// Reads datagrams and publishes frames.
-pub struct Listener {
-    socket: UdpSocket,
-    devices: Arc<Devices>,
-    publisher: FramePublisher,
-    faults: Arc<Mutex<Faults>>,
-    changes: mpsc::Sender<Change>,
-    datagrams: Counter<u64>,
-    frames: Counter<u64>,
-    malformed: Counter<u64>,
-    unregistered: Counter<u64>,
-}
-
-/// A frame that is to be published.
-struct Accepted {
-    frame: Frame,
-    device: Name,
-    zone: String,
+    tracing::info!(%address, asked_bytes, granted_bytes, "listening for CSI");
+    Ok(Listener {
+        socket: UdpSocket::from_std(socket.into())?,
+        asked_bytes,
+        granted_bytes,
+    })
 }
 
 impl Listener {
-    /// A listener on a bound socket.
-    #[must_use]
-    pub fn new(
-        socket: UdpSocket,
-        devices: Arc<Devices>,
-        publisher: FramePublisher,
-        faults: Arc<Mutex<Faults>>,
-        changes: mpsc::Sender<Change>,
-    ) -> Self {
-        let meter = opentelemetry::global::meter("hardware-gateway");
-        let counter = |name: &'static str, what: &'static str| {
-            meter.u64_counter(name).with_description(what).build()
-        };
-        Self {
-            socket,
-            devices,
-            publisher,
-            faults,
-            changes,
-            datagrams: counter("gateway_datagrams", "Datagrams read from the CSI socket"),
-            frames: counter(
-                "gateway_frames",
-                "Frames of registered devices that were published",
-            ),
-            malformed: counter(
-                "gateway_malformed_datagrams",
-                "Datagrams that could not be decoded",
-            ),
-            unregistered: counter(
-                "gateway_unregistered_frames",
-                "Valid frames of senders that are not registered",
-            ),
-        }
-    }
-
-    /// Runs until `stop`, then waits for the acks of what was read.
+    /// Where it listens.
     ///
     /// # Errors
-    /// Where the socket fails. A failed publish is logged and counted: later frames go on.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut buffer = vec![0_u8; MAX_DATAGRAM];
-        let mut accepted = Vec::with_capacity(BATCH);
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Reads until `stop`.
+    ///
+    /// # Errors
+    /// Where the socket fails.
+    pub async fn run(&self, feed: &mut Feed, stop: &CancellationToken) -> anyhow::Result<()> {
+        let meter = opentelemetry::global::meter("hardware-gateway");
+        let label = [opentelemetry::KeyValue::new(
+            "source",
+            feed.name().to_owned(),
+        )];
+        meter
+            .u64_gauge("gateway_receive_buffer_bytes")
+            .with_description("Size of the socket's buffer that the kernel granted")
+            .build()
+            .record(self.granted_bytes as u64, &label);
+        let mut reader = batch::Reader::new();
+        // The kernel counts from the birth of the socket.
+        let mut dropped = 0_u32;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 ready = self.socket.readable() => ready.context("the CSI socket failed")?,
             }
-            let mut read = 0;
-            while read < BATCH {
-                match self.socket.try_recv_from(&mut buffer) {
-                    Ok((length, peer)) => {
-                        read += 1;
-                        let datagram = buffer.get(..length).unwrap_or_default();
-                        accepted.extend(self.datagram(
-                            datagram,
-                            peer,
-                            Timestamp::now().as_micros(),
-                        ));
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    // A former send from this address was refused by its peer; nothing of ours is lost.
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-                    Err(error) => return Err(error).context("the CSI socket failed"),
-                }
-            }
-            self.datagrams.add(read as u64, &[]);
-            self.frames.add(accepted.len() as u64, &[]);
-            for Accepted {
-                frame,
-                device,
-                zone,
-            } in accepted.drain(..)
-            {
-                let decision = self.publisher.announce(&frame);
-                let to = Destination {
-                    frame_id: frame_id(&device, &frame),
-                    device: &device,
-                    zone: &zone,
-                    source: if frame.simulated {
-                        DataSource::Simulated
-                    } else {
-                        DataSource::Live
-                    },
-                    run: None,
-                    ingest_time_us: frame.receive_time_us,
-                    last_of_run: false,
+            let mut drops = None;
+            let read = reader.read(&self.socket, BATCH, |bytes, peer, overflow| {
+                drops = overflow.or(drops);
+                let origin = Origin {
+                    from: From::Net(peer),
+                    time_us: now_us(),
+                    recorded: false,
                 };
-                if let Err(error) = self.publisher.publish(&frame, &to, decision).await {
-                    self.fault(device.as_str(), "publish_failed", to.ingest_time_us, || {
-                        crate::error::chain(&error)
-                    });
-                }
+                feed.datagram(bytes, origin);
+            });
+            if let Some(now) = drops.filter(|now| *now != dropped) {
+                let lost = now.wrapping_sub(dropped);
+                dropped = now;
+                let (asked, granted) = (self.asked_bytes, self.granted_bytes);
+                feed.kernel_drops(lost.into(), now_us(), || {
+                    format!("the kernel dropped datagrams: the socket's buffer was full ({granted} bytes granted, {asked} asked)")
+                });
             }
-        }
-        if let Err(error) = self.publisher.flush().await {
-            tracing::warn!(
-                error = crate::error::chain(&error),
-                "frames were lost in stopping"
-            );
+            feed.flush();
+            if read.context("the CSI socket failed")? == BATCH {
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }
+}
 
-    fn datagram(&self, datagram: &[u8], peer: SocketAddr, now_us: i64) -> Option<Accepted> {
-        let address = peer.ip().to_string();
-        let (node, frame) = match adr018::decode(datagram, now_us) {
-            Ok(Packet::Csi { node, frame, .. }) => (node, frame),
-            // What edge nodes conclude is not ours to report; mesh packets are not CSI.
-            Ok(_) => return None,
-            Err(error) => {
-                self.malformed.add(1, &[]);
-                let id = adr018::peek_node(datagram).map(hardware_id);
-                let device = self
-                    .devices
-                    .registry()
-                    .malformed(id.as_deref(), &address, now_us);
-                self.fault(&device, error.code(), now_us, || {
-                    format!("datagram from {peer}: {error}")
-                });
-                return None;
-            }
-        };
-        let id = hardware_id(node);
-        let verdict = self
-            .devices
-            .registry()
-            .frame(&id, DEVICE_TYPE, &address, &frame, now_us);
-        match verdict {
-            Verdict::Accepted {
-                device,
-                zone,
-                connects,
-                ..
-            } => {
-                if connects {
-                    let source = if frame.simulated {
-                        DataSource::Simulated
-                    } else {
-                        DataSource::Live
-                    };
-                    let link = Connection::of(&frame, &address, "udp", source, None);
-                    if self
-                        .changes
-                        .try_send(Change::Connected(device.clone(), link))
-                        .is_err()
-                    {
-                        // The next frame asks again.
-                        self.devices.registry().set_changing(&device, false);
-                    }
-                }
-                Some(Accepted {
-                    frame,
-                    device,
-                    zone,
-                })
-            }
-            Verdict::Maintenance => None,
-            Verdict::Unregistered { first } => {
-                self.unregistered.add(1, &[]);
-                if first {
-                    let sender = Sender {
-                        hardware_id: id,
-                        address,
-                        device_type: DEVICE_TYPE,
-                    };
-                    if self
-                        .changes
-                        .try_send(Change::Discovered(sender, Box::new(frame)))
-                        .is_err()
-                    {
-                        tracing::warn!("too many senders at once: one was not announced");
-                    }
-                }
-                None
-            }
+/// Larger than any datagram of the families; a longer one is read whole up to here and refused.
+const MAX_DATAGRAM: usize = 65_536;
+
+/// A former send from this address was refused by its peer; nothing of ours is lost.
+fn harmless(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(target_os = "linux")]
+mod batch {
+    //! `recvmmsg`. The first datagram of a batch is read by `recvmsg`, which also tells what the kernel dropped.
+
+    use std::io::{self, IoSliceMut};
+    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{
+        ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg,
+        setsockopt, sockopt,
+    };
+    use tokio::io::Interest;
+    use tokio::net::UdpSocket;
+
+    use super::{MAX_DATAGRAM, harmless};
+
+    /// Datagrams in one system call.
+    const AT_ONCE: usize = 32;
+
+    pub(super) struct Reader {
+        buffers: Vec<u8>,
+        control: Vec<u8>,
+    }
+
+    pub(super) fn count_drops(socket: &socket2::Socket) {
+        if let Err(error) = setsockopt(socket, sockopt::RxqOvfl, &1) {
+            tracing::warn!(%error, "the kernel does not tell what it drops");
         }
     }
 
-    fn fault(&self, device: &str, code: &str, now_us: i64, message: impl FnOnce() -> String) {
-        self.faults
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(device, code, now_us, message);
-    }
-}
+    impl Reader {
+        pub fn new() -> Self {
+            Self {
+                buffers: vec![0; AT_ONCE * MAX_DATAGRAM],
+                control: nix::cmsg_space!(u32),
+            }
+        }
 
-/// The hardware id of an ADR-018 node.
-fn hardware_id(node: u8) -> String {
-    format!("adr018:{node}")
-}
+        /// Reads what is there, at most about `most`; returns how many.
+        pub fn read(
+            &mut self,
+            socket: &UdpSocket,
+            most: usize,
+            mut each: impl FnMut(&[u8], SocketAddr, Option<u32>),
+        ) -> io::Result<usize> {
+            let mut read = 0;
+            // Not kept: it holds pointers, and may not go from thread to thread.
+            let mut headers = None;
+            while read < most {
+                let step = if read == 0 {
+                    socket.try_io(Interest::READABLE, || self.first(socket, &mut each))
+                } else {
+                    socket.try_io(Interest::READABLE, || {
+                        let headers =
+                            headers.get_or_insert_with(|| MultiHeaders::preallocate(AT_ONCE, None));
+                        self.more(socket, headers, &mut each)
+                    })
+                };
+                match step {
+                    Ok(datagrams) => read += datagrams,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
+                    Err(error) if harmless(&error) => read += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(most)
+        }
 
-/// Id of a live frame: derived from what makes it this frame and no other.
-fn frame_id(device: &Name, frame: &Frame) -> Uuid {
-    let mut name = [0_u8; 80];
-    let mut length = 0;
-    let parts = [
-        device.as_str().as_bytes(),
-        &frame.receive_time_us.to_le_bytes(),
-        &frame.sequence.to_le_bytes(),
-    ];
-    for byte in parts.into_iter().flatten() {
-        if let Some(slot) = name.get_mut(length) {
-            *slot = *byte;
-            length += 1;
+        fn first(
+            &mut self,
+            socket: &UdpSocket,
+            each: &mut impl FnMut(&[u8], SocketAddr, Option<u32>),
+        ) -> io::Result<usize> {
+            let buffer = self.buffers.get_mut(..MAX_DATAGRAM).unwrap_or_default();
+            let mut slices = [IoSliceMut::new(buffer)];
+            let message = recvmsg::<SockaddrStorage>(
+                socket.as_raw_fd(),
+                &mut slices,
+                Some(&mut self.control),
+                MsgFlags::MSG_DONTWAIT,
+            )?;
+            let dropped = message.cmsgs()?.find_map(|control| match control {
+                ControlMessageOwned::RxqOvfl(dropped) => Some(dropped),
+                _ => None,
+            });
+            let peer = message.address.as_ref().and_then(address);
+            let bytes = message.iovs().next().unwrap_or_default();
+            if let Some(peer) = peer {
+                each(bytes, peer, dropped);
+            }
+            Ok(1)
+        }
+
+        fn more(
+            &mut self,
+            socket: &UdpSocket,
+            headers: &mut MultiHeaders<SockaddrStorage>,
+            each: &mut impl FnMut(&[u8], SocketAddr, Option<u32>),
+        ) -> io::Result<usize> {
+            let buffers = self.buffers.chunks_mut(MAX_DATAGRAM);
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                buffers.map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            let messages = recvmmsg(
+                socket.as_raw_fd(),
+                headers,
+                slices.iter_mut(),
+                MsgFlags::MSG_DONTWAIT,
+                None,
+            )?;
+            let mut read = 0;
+            for message in messages {
+                read += 1;
+                if let Some(peer) = message.address.as_ref().and_then(address) {
+                    each(message.iovs().next().unwrap_or_default(), peer, None);
+                }
+            }
+            Ok(read)
         }
     }
-    Uuid::new_v5(&NAMESPACE, name.get(..length).unwrap_or_default())
+
+    fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+        let v4 = storage
+            .as_sockaddr_in()
+            .map(|v4| SocketAddr::V4(SocketAddrV4::from(*v4)));
+        v4.or_else(|| {
+            let v6 = storage.as_sockaddr_in6()?;
+            Some(SocketAddr::V6(SocketAddrV6::from(*v6)))
+        })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod batch {
+    //! One datagram at a time.
+
+    use std::io;
+    use std::net::SocketAddr;
+
+    use tokio::net::UdpSocket;
+
+    use super::{MAX_DATAGRAM, harmless};
+
+    pub(super) struct Reader {
+        buffer: Vec<u8>,
+    }
+
+    pub(super) fn count_drops(_: &socket2::Socket) {}
+
+    impl Reader {
+        pub fn new() -> Self {
+            Self {
+                buffer: vec![0; MAX_DATAGRAM],
+            }
+        }
+
+        pub fn read(
+            &mut self,
+            socket: &UdpSocket,
+            most: usize,
+            mut each: impl FnMut(&[u8], SocketAddr, Option<u32>),
+        ) -> io::Result<usize> {
+            let mut read = 0;
+            while read < most {
+                match socket.try_recv_from(&mut self.buffer) {
+                    Ok((length, peer)) => {
+                        each(self.buffer.get(..length).unwrap_or_default(), peer, None);
+                        read += 1;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
+                    Err(error) if harmless(&error) => read += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(read)
+        }
+    }
 }

@@ -57,7 +57,7 @@ fn losses_are_counted_and_late_frames_taken_back() {
             Order::Duplicate
         ]
     );
-    assert_eq!((track.lost, track.duplicates, track.frames), (1, 1, 6));
+    assert_eq!((track.lost, track.duplicates, track.frames), (1, 1, 5));
 }
 
 #[test]
@@ -100,4 +100,38 @@ fn above_the_budget_one_in_n_is() {
     assert!(announced.iter().all(|&n| n <= 3_000), "{announced:?}");
     assert_eq!(announced[1..], [1000, 1000, 1000]);
     assert_eq!(stands_for, 5);
+}
+
+#[test]
+fn a_datagram_that_comes_twice_is_a_duplicate_and_a_new_count_is_a_restart() {
+    let mut track = Track::default();
+    let sample = |re| vec![num_complex::Complex32::new(re, 0.0)];
+    let mut push = |sequence, re, time_us| {
+        let mut frame = frame(sequence, time_us);
+        frame.samples = sample(re);
+        track.push(&frame)
+    };
+    assert_eq!(push(1, 1.0, 0), Order::Next);
+    assert_eq!(push(2, 2.0, 10), Order::Next);
+    assert_eq!(push(3, 3.0, 20), Order::Next);
+    assert_eq!(push(1, 1.0, 30), Order::Duplicate, "not only of the newest");
+    assert_eq!(push(3, 3.0, 40), Order::Duplicate);
+    assert_eq!(
+        push(1, 9.0, 50),
+        Order::Restart,
+        "the same number, another frame"
+    );
+    assert_eq!(push(2, 8.0, 60), Order::Next);
+    assert_eq!(push(5, 7.0, 70), Order::Gap(2));
+    assert_eq!(push(4, 6.0, 80), Order::Late(1));
+    assert_eq!(push(4, 6.0, 90), Order::Duplicate, "late and twice");
+    assert_eq!(
+        push(5, 7.0, 2_000_000),
+        Order::Restart,
+        "nothing is delivered twice so late"
+    );
+    assert_eq!(
+        (track.frames, track.duplicates, track.late, track.restarts),
+        (8, 3, 1, 2)
+    );
 }

@@ -27,6 +27,10 @@ pub enum Profile {
     Many,
     /// 50 devices at 50, 100, 200 and 400 Hz: where it ends.
     Sweep,
+    /// What the gateway has to take without loss: 100 devices x 100 Hz, 60 s. `--set nats.storage_scale=2` keeps all of it.
+    Gateway,
+    /// More than the machine can take: 100 devices x 500 Hz, 10 s. What matters is who loses, the memory, and the recovery.
+    Overload,
 }
 
 impl Profile {
@@ -41,6 +45,8 @@ impl Profile {
             Self::Home => vec![load(4, 100.0, 20.0)],
             Self::Target => vec![load(50, 100.0, 30.0)],
             Self::Many => vec![load(200, 20.0, 30.0)],
+            Self::Gateway => vec![load(100, 100.0, 60.0)],
+            Self::Overload => vec![load(100, 500.0, 10.0)],
             Self::Sweep => [50.0, 100.0, 200.0, 400.0]
                 .map(|rate| load(50, rate, 15.0))
                 .into(),

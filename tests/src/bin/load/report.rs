@@ -75,6 +75,11 @@ fn frames(outcome: &Outcome) -> Table {
             .map_or("unknown: the stream is too small".into(), share),
     );
     row("stored twice", frames.stored_twice.to_string());
+    row("shed by the gateway", share(frames.shed.unwrap_or(0)));
+    row(
+        "stored of a device: fewest, most",
+        format!("{}, {}", frames.by_device.0, frames.by_device.1),
+    );
     for (event_type, count) in &outcome.events {
         row(event_type, count.to_string());
     }

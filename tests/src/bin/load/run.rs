@@ -55,6 +55,10 @@ pub struct Frames {
     /// Offered, and not stored; absent where the stream was too small to hold all.
     pub missing: Option<u64>,
     pub stored_twice: u64,
+    /// Frames that the gateway shed; absent where it has no such counter, or none was shed.
+    pub shed: Option<u64>,
+    /// Stored frames of the device with the fewest, and of the one with the most.
+    pub by_device: (u64, u64),
 }
 
 /// How well the sender kept to its rate.
@@ -176,6 +180,8 @@ async fn measure_run(system: &System, load: Load) -> anyhow::Result<Outcome> {
             stored: kept.frames,
             missing: whole.then(|| offered.frames().saturating_sub(kept.distinct)),
             stored_twice: kept.frames - kept.distinct,
+            shed: watcher.counter("gateway_shed_frames").await?,
+            by_device: kept.by_device(),
         },
         sender: SenderQuality {
             rate_hz: offered.frames() as f64 / offered.elapsed.as_secs_f64(),
@@ -238,7 +244,11 @@ impl Watcher {
     }
 
     async fn datagrams(&self) -> anyhow::Result<Option<u64>> {
-        let count = measure::counter(&self.http, &self.admin, "gateway_datagrams").await?;
+        self.counter("gateway_datagrams").await
+    }
+
+    async fn counter(&self, name: &str) -> anyhow::Result<Option<u64>> {
+        let count = measure::counter(&self.http, &self.admin, name).await?;
         Ok(count.map(|count| count as u64))
     }
 

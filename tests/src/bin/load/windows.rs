@@ -62,6 +62,14 @@ pub struct Kept {
     stored: Stored,
 }
 
+impl Kept {
+    /// Frames of the device with the fewest, and of the one with the most.
+    pub fn by_device(&self) -> (u64, u64) {
+        let counts = || self.stored.values().map(|frames| frames.len() as u64);
+        (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
+    }
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     payload: Window,

@@ -1,0 +1,620 @@
+//! The one way of a frame from any source: whose it is, whether it may come in, whether there is room; then it waits for
+//! the bus. Identification, faults and counts are here, once, for all sources.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use csi::Frame;
+use events::{DataSource, Name, Timestamp};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::{Admission, Config};
+use crate::faults::Faults;
+use crate::lifecycle::{Connection, Devices, Sender};
+use crate::registry::{Verdict, sender_name};
+use crate::source::identity::{Claims, From, Standing};
+use crate::source::lanes::Lanes;
+use crate::source::meters::Tally;
+use crate::source::rate::Bucket;
+use crate::source::signed::{Keys, Refusal, Trailer};
+use crate::track::{Announcer, Order};
+
+/// A source that can wait does so while more frames than this wait for the bus.
+const ROOM: usize = 256;
+/// Devices of which `open` admission is under way.
+const MAX_ADMISSIONS: usize = 1024;
+/// An admission that led to nothing is asked for again after so long, microseconds.
+const ADMIT_AGAIN_US: i64 = 5_000_000;
+/// What a frame takes beside its samples, bytes, about.
+const FRAME_BYTES: usize = 400;
+
+/// What the sources leave to the lifecycle task, so that a frame never waits for a command.
+#[derive(Debug)]
+pub enum Change {
+    /// First frame of a registered device.
+    Connected(Name, Connection),
+    /// First frame of an unknown sender.
+    Discovered(Sender, Box<Frame>),
+    /// Frame of an unknown sender that is to be registered, in this zone.
+    Admit(Sender, Box<Frame>, Name),
+}
+
+/// A frame that waits for the bus.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The frame.
+    pub frame: Frame,
+    /// Its device.
+    pub device: Name,
+    /// The device's zone.
+    pub zone: String,
+    /// Where it comes from.
+    pub source: DataSource,
+    /// Whether it is announced, and for how many it stands.
+    pub decision: (bool, u32),
+    /// Wall clock at reading, microseconds.
+    pub ingest_time_us: i64,
+}
+
+/// A decoded frame and what is known of its sender.
+pub struct Heard<'a> {
+    /// The frame.
+    pub frame: Frame,
+    /// What identifies the sender.
+    pub id: &'a str,
+    /// Another id, which goes first where a device is registered under it, and is taken where `id` is somebody else's.
+    pub place: Option<&'a str>,
+    /// Family.
+    pub device_type: &'static str,
+    /// Where it was heard.
+    pub from: From,
+    /// The same, as text without a port.
+    pub address: &'a str,
+    /// From a file as it was found, not as it grew.
+    pub recorded: bool,
+}
+
+/// What a datagram says of its right to come in.
+pub enum Right<'a> {
+    /// There is no way to sign on this source, and nobody reaches it over the network.
+    Local,
+    /// Payload, and the trailer if there is one.
+    Datagram(&'a [u8], Option<Trailer>),
+    /// Checked already, for this id: a further line of the same datagram.
+    Checked(String),
+}
+
+/// What one source says of its frames.
+#[derive(Debug)]
+pub struct Manner {
+    /// Name of the source.
+    pub name: Name,
+    /// `udp`, `tcp`, ...
+    pub protocol: &'static str,
+    /// Instead of the gateway's.
+    pub admission: Option<Admission>,
+    /// Instead of the gateway's.
+    pub zone: Option<Name>,
+    /// Rate limit and sampling of announcements.
+    pub gate: Mutex<Gate>,
+}
+
+/// Rate limit of a source, and which of its frames are announced.
+#[derive(Debug)]
+pub struct Gate {
+    /// The limit.
+    pub bucket: Bucket,
+    /// The sampling.
+    pub announcer: Announcer,
+}
+
+/// Everything that is decided under one lock.
+#[derive(Debug)]
+struct State {
+    claims: Claims,
+    keys: Keys,
+    lanes: Lanes<Name, Waiting>,
+    buckets: HashMap<Name, Bucket>,
+    admissions: HashMap<String, i64>,
+    shed: HashMap<Name, u64>,
+    limited: HashMap<Name, u64>,
+}
+
+/// The intake.
+pub struct Intake {
+    devices: Arc<Devices>,
+    faults: Arc<Mutex<Faults>>,
+    violations: Mutex<Faults>,
+    changes: mpsc::Sender<Change>,
+    admission: Admission,
+    device_admission: std::collections::BTreeMap<String, Admission>,
+    zone: Name,
+    device_rate_hz: f64,
+    state: Mutex<State>,
+    arrived: Notify,
+    room: Notify,
+    shed: Counter<u64>,
+}
+
+impl Intake {
+    /// The intake of a gateway.
+    ///
+    /// # Errors
+    /// Where the keys cannot be read, or the zone is no name.
+    pub fn new(
+        config: &Config,
+        devices: Arc<Devices>,
+        faults: Arc<Mutex<Faults>>,
+        changes: mpsc::Sender<Change>,
+    ) -> anyhow::Result<Self> {
+        let meter = opentelemetry::global::meter("hardware-gateway");
+        Ok(Self {
+            devices,
+            faults,
+            violations: Mutex::new(Faults::new(crate::micros(config.error_interval_s))),
+            changes,
+            admission: config.admission,
+            device_admission: config.device_admission.clone(),
+            zone: Name::new(&*config.zone)?,
+            device_rate_hz: config.device_rate_hz,
+            state: Mutex::new(State {
+                claims: Claims::default(),
+                keys: Keys::load(config.keys_file.as_deref(), config.keys_secret.text())?,
+                lanes: Lanes::new(config.queue_frames, config.queue_bytes),
+                buckets: HashMap::new(),
+                admissions: HashMap::new(),
+                shed: HashMap::new(),
+                limited: HashMap::new(),
+            }),
+            arrived: Notify::new(),
+            room: Notify::new(),
+            shed: meter
+                .u64_counter("gateway_shed_frames")
+                .with_description("Frames that were not published because the bus or the rate limit did not take them")
+                .build(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a frame, or counts why not.
+    pub fn take(
+        &self,
+        manner: &Manner,
+        mut heard: Heard<'_>,
+        right: &mut Right<'_>,
+        tally: &mut Tally,
+        now_us: i64,
+    ) {
+        if let Some(place) = heard.place
+            && self.devices.registry().owner(place).is_some()
+        {
+            heard.id = place;
+            heard.place = None;
+        }
+        let open = match self.admission(manner, heard.id) {
+            Admission::Open => true,
+            Admission::Known => false,
+            Admission::Signed => {
+                if let Err(refusal) = self.signed(heard.id, right) {
+                    tally.refused += 1;
+                    self.violation(heard.id, refusal.code(), now_us, heard.address, || {
+                        format!(
+                            "a datagram of {} from {} was refused: {refusal}",
+                            heard.id, heard.address
+                        )
+                    });
+                    return;
+                }
+                false
+            }
+        };
+        if !self.identified(&mut heard, now_us) {
+            tally.refused += 1;
+            return;
+        }
+        let verdict = self.devices.registry().frame(
+            heard.id,
+            heard.device_type,
+            heard.address,
+            &heard.frame,
+            now_us,
+        );
+        match verdict {
+            Verdict::Accepted {
+                device,
+                zone,
+                connects,
+                order,
+            } => {
+                if connects {
+                    self.connected(manner, &device, &heard);
+                }
+                match order {
+                    Order::Duplicate => {
+                        tally.duplicates += 1;
+                        return;
+                    }
+                    Order::Late(_) => tally.late += 1,
+                    _ => {}
+                }
+                let Some(decision) = self.passes(manner, &device, &heard, now_us) else {
+                    tally.limited += 1;
+                    return;
+                };
+                tally.frames += 1;
+                self.wait(Waiting {
+                    source: source_of(&heard),
+                    frame: heard.frame,
+                    device,
+                    zone,
+                    decision,
+                    ingest_time_us: now_us,
+                });
+            }
+            Verdict::Maintenance => {}
+            Verdict::Unregistered { first } => {
+                tally.unregistered += 1;
+                self.unknown(manner, heard, open, first, now_us);
+            }
+        }
+    }
+
+    fn admission(&self, manner: &Manner, id: &str) -> Admission {
+        let of_device = self.device_admission.get(id).copied();
+        of_device.or(manner.admission).unwrap_or(self.admission)
+    }
+
+    fn signed(&self, id: &str, right: &mut Right<'_>) -> Result<(), Refusal> {
+        match right {
+            Right::Local => Ok(()),
+            Right::Checked(checked) if checked == id => Ok(()),
+            Right::Checked(_) => Err(Refusal::Unsigned),
+            Right::Datagram(payload, trailer) => {
+                self.state().keys.check(id, payload, trailer.as_ref())?;
+                *right = Right::Checked(id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the frame is of the device that it names; a second device takes its place's name, where it has one.
+    fn identified(&self, heard: &mut Heard<'_>, now_us: i64) -> bool {
+        let standing = self.state().claims.heard(heard.id, heard.from, now_us);
+        let Standing::Duplicate(holder) = standing else {
+            return true;
+        };
+        let (id, from) = (heard.id, heard.from);
+        let other = heard.place.take();
+        let taken = other.map_or("are refused".to_owned(), |place| {
+            format!("are taken as {place:?}")
+        });
+        self.fault(&self.label(id), "duplicate_identity", now_us, || {
+            format!(
+                "two devices are {id:?} at the same time: {} and {}; frames of the second {taken}",
+                shown(holder),
+                shown(from)
+            )
+        });
+        let Some(place) = other else {
+            return false;
+        };
+        heard.id = place;
+        self.state().claims.heard(place, from, now_us) == Standing::Holder
+    }
+
+    fn connected(&self, manner: &Manner, device: &Name, heard: &Heard<'_>) {
+        let link = Connection::of(
+            &heard.frame,
+            heard.address,
+            manner.protocol,
+            source_of(heard),
+            None,
+        );
+        if self
+            .changes
+            .try_send(Change::Connected(device.clone(), link))
+            .is_err()
+        {
+            // The next frame asks again.
+            self.devices.registry().set_changing(device, false);
+        }
+    }
+
+    fn unknown(&self, manner: &Manner, heard: Heard<'_>, open: bool, first: bool, now_us: i64) {
+        let admits = open && self.admits(heard.id, now_us);
+        if !first && !admits {
+            return;
+        }
+        let sender = Sender {
+            hardware_id: heard.id.to_owned(),
+            address: heard.address.to_owned(),
+            device_type: heard.device_type,
+        };
+        let frame = Box::new(heard.frame);
+        let change = if admits {
+            let zone = manner.zone.as_ref().unwrap_or(&self.zone);
+            Change::Admit(sender, frame, zone.clone())
+        } else {
+            Change::Discovered(sender, frame)
+        };
+        if self.changes.try_send(change).is_err() {
+            tracing::warn!("too many senders at once: one was not announced");
+        }
+    }
+
+    /// Whether this frame is the one that asks for its sender's registration.
+    fn admits(&self, id: &str, now_us: i64) -> bool {
+        let admissions = &mut self.state().admissions;
+        if let Some(asked_us) = admissions.get_mut(id) {
+            let again = now_us.saturating_sub(*asked_us) >= ADMIT_AGAIN_US;
+            if again {
+                *asked_us = now_us;
+            }
+            return again;
+        }
+        let room = admissions.len() < MAX_ADMISSIONS;
+        if room {
+            admissions.insert(id.to_owned(), now_us);
+        }
+        room
+    }
+
+    /// Rate limits, in the time of the input; whether the frame is announced.
+    fn passes(
+        &self,
+        manner: &Manner,
+        device: &Name,
+        heard: &Heard<'_>,
+        now_us: i64,
+    ) -> Option<(bool, u32)> {
+        let time_us = heard.frame.receive_time_us;
+        let by_device = {
+            let mut state = self.state();
+            match state.buckets.get_mut(device) {
+                Some(bucket) => bucket.take(time_us),
+                None => {
+                    let mut bucket = Bucket::new(self.device_rate_hz);
+                    let passes = bucket.take(time_us);
+                    state.buckets.insert(device.clone(), bucket);
+                    passes
+                }
+            }
+        };
+        let mut gate = manner.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_device && gate.bucket.take(time_us) {
+            return Some(gate.announcer.announce(time_us));
+        }
+        drop(gate);
+        *self.state().limited.entry(device.clone()).or_default() += 1;
+        if by_device {
+            let name = source_device(&manner.name);
+            self.fault(&name, "rate_limited", now_us, || {
+                format!(
+                    "source {:?} sends more than its rate_hz",
+                    manner.name.as_str()
+                )
+            });
+        } else {
+            let limit = self.device_rate_hz;
+            let what = || format!("more than device_rate_hz = {limit} frames per second");
+            self.fault(device.as_str(), "rate_limited", now_us, what);
+            self.violation(heard.id, "rate_limit", now_us, heard.address, what);
+        }
+        None
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        let bytes = FRAME_BYTES + waiting.frame.samples.len() * 8;
+        let device = waiting.device.clone();
+        let mut state = self.state();
+        for (device, _) in state.lanes.push(&device, waiting, bytes) {
+            *state.shed.entry(device).or_default() += 1;
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Up to `most` frames that wait, devices in turn.
+    pub fn next(&self, most: usize, into: &mut Vec<Waiting>) {
+        let mut state = self.state();
+        while into.len() < most {
+            let Some(waiting) = state.lanes.pop() else {
+                break;
+            };
+            into.push(waiting);
+        }
+        if state.lanes.len() < ROOM {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Waits until something waits for the bus.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Waits until there is room; for sources that lose nothing by waiting.
+    pub async fn room(&self) {
+        loop {
+            let waiting = self.room.notified();
+            tokio::pin!(waiting);
+            waiting.as_mut().enable();
+            if self.state().lanes.len() < ROOM {
+                return;
+            }
+            waiting.await;
+        }
+    }
+
+    /// What is to be looked at from time to time: moves, and what was shed.
+    pub fn tick(&self, now_us: i64) {
+        let (moved, shed, limited) = {
+            let mut state = self.state();
+            state
+                .admissions
+                .retain(|_, asked_us| now_us.saturating_sub(*asked_us) < ADMIT_AGAIN_US);
+            (
+                state.claims.moved(now_us),
+                std::mem::take(&mut state.shed),
+                std::mem::take(&mut state.limited),
+            )
+        };
+        for moved in moved {
+            self.fault(&self.label(&moved.id), "address_changed", now_us, || {
+                format!(
+                    "{} is heard from {} now, before from {}",
+                    moved.id,
+                    shown(moved.now),
+                    shown(moved.before)
+                )
+            });
+        }
+        for (device, frames) in shed {
+            self.count_shed(&device, frames, "bus");
+            let what = || {
+                (
+                    format!("frames were shed: they came faster than the bus took them"),
+                    None,
+                )
+            };
+            self.faults
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_many(device.as_str(), "shed", frames, now_us, what);
+        }
+        for (device, frames) in limited {
+            self.count_shed(&device, frames, "rate");
+        }
+    }
+
+    fn count_shed(&self, device: &Name, frames: u64, reason: &'static str) {
+        let labels = [
+            KeyValue::new("device", device.to_string()),
+            KeyValue::new("reason", reason),
+        ];
+        self.shed.add(frames, &labels);
+        self.devices.registry().shed(device, frames);
+    }
+
+    /// Violations that are due.
+    pub fn violations_due(&self, now_us: i64, all: bool) -> Vec<crate::faults::Report> {
+        self.violations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .due(now_us, all)
+    }
+
+    /// Counts an error of a device, or of something that has a name like one.
+    pub fn fault(&self, device: &str, code: &str, now_us: i64, message: impl FnOnce() -> String) {
+        self.faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(device, code, now_us, message);
+    }
+
+    /// Counts several errors at once.
+    pub fn faults(
+        &self,
+        device: &str,
+        code: &str,
+        count: u64,
+        now_us: i64,
+        message: impl FnOnce() -> String,
+    ) {
+        self.faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_many(device, code, count, now_us, || (message(), None));
+    }
+
+    fn violation(
+        &self,
+        principal: &str,
+        kind: &str,
+        now_us: i64,
+        address: &str,
+        message: impl FnOnce() -> String,
+    ) {
+        let address = address
+            .parse::<std::net::IpAddr>()
+            .is_ok()
+            .then(|| address.to_owned());
+        self.violations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_many(principal, kind, 1, now_us, || (message(), address));
+    }
+
+    /// Counts something that could not be decoded.
+    pub fn malformed(
+        &self,
+        id: Option<&str>,
+        address: &str,
+        code: &str,
+        now_us: i64,
+        message: impl FnOnce() -> String,
+    ) {
+        let device = self.devices.registry().malformed(id, address, now_us);
+        self.fault(&device, code, now_us, message);
+    }
+
+    /// Counts a clock that jumped.
+    pub fn clock_jump(&self, id: &str, now_us: i64, message: impl FnOnce() -> String) {
+        self.fault(&self.label(id), "clock_jump", now_us, message);
+    }
+
+    /// Name for a sender in events: the registered one, or one made from its id.
+    fn label(&self, id: &str) -> String {
+        self.devices
+            .registry()
+            .owner(id)
+            .map_or_else(|| device_name(id), ToString::to_string)
+    }
+}
+
+/// Name under which errors of a source are announced.
+#[must_use]
+pub fn source_device(source: &Name) -> String {
+    let mut name = format!("source-{source}");
+    name.truncate(63);
+    name.trim_end_matches('-').to_owned()
+}
+
+/// A DNS label made from a hardware id: `adr018-7`.
+#[must_use]
+pub fn device_name(hardware_id: &str) -> String {
+    let name = sender_name(hardware_id);
+    let name = name.strip_prefix("sender-").unwrap_or(&name);
+    let name = name.trim_matches('-');
+    if name.is_empty() {
+        "sender".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+fn shown(from: From) -> String {
+    match from {
+        From::Net(address) => address.to_string(),
+        From::Local(number) => format!("local source {number}"),
+    }
+}
+
+fn source_of(heard: &Heard<'_>) -> DataSource {
+    match (heard.frame.simulated, heard.recorded) {
+        (true, _) => DataSource::Simulated,
+        (false, true) => DataSource::Replay,
+        (false, false) => DataSource::Live,
+    }
+}
+
+/// Now, microseconds since the Unix epoch.
+#[must_use]
+pub fn now_us() -> i64 {
+    Timestamp::now().as_micros()
+}
