@@ -1,20 +1,24 @@
 //! `fresnel devices`: the gateway's registry.
 
+pub mod show;
+mod top;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 use proto::gateway::v1::device_service_client::DeviceServiceClient;
 use proto::gateway::v1::{
-    CreateDeviceRequest, DeleteDeviceRequest, Device, DeviceState, DiscoveredDevice,
-    GetDeviceRequest, ListDevicesRequest, ListDiscoveredDevicesRequest, UpdateDeviceRequest,
-    WatchDevicesRequest,
+    ConfigureDeviceRequest, CreateDeviceRequest, DeleteDeviceRequest, Device, DeviceConfiguration,
+    DiscoveredDevice, EnterMaintenanceRequest, GetDeviceRequest, LeaveMaintenanceRequest,
+    ListDevicesRequest, ListDiscoveredDevicesRequest, UpdateDeviceRequest, WatchDevicesRequest,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+use self::show::{device_json, device_table, discovered_json, discovered_table, state};
 use crate::client::{self, Address, GATEWAY, print_line, printable, refusal};
+use crate::show::{all as show_all, one};
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -78,6 +82,49 @@ enum Action {
         #[arg(long)]
         validate_only: bool,
     },
+    /// Say how a device is meant to run; where it deviates is reported. What is not named stays.
+    Configure {
+        /// Its name.
+        name: String,
+        /// Frames per second.
+        #[arg(long, value_name = "HZ")]
+        rate: Option<u32>,
+        /// Bandwidth in MHz.
+        #[arg(long, value_name = "MHZ")]
+        bandwidth: Option<u32>,
+        /// Channel number.
+        #[arg(long)]
+        channel: Option<u32>,
+        /// Take back `rate`, `bandwidth` or `channel`.
+        #[arg(long, value_name = "SETTING", value_parser = ["rate", "bandwidth", "channel"])]
+        clear: Vec<String>,
+        /// Only if this is still its etag.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// Only check whether it could be configured.
+        #[arg(long)]
+        validate_only: bool,
+    },
+    /// Set a device aside: its frames are counted and not published.
+    Maintenance {
+        /// Its name.
+        name: String,
+        /// Take it back.
+        #[arg(long)]
+        end: bool,
+        /// Only if this is still its etag.
+        #[arg(long, default_value = "")]
+        etag: String,
+    },
+    /// A live view: rate, loss, jitter, RSSI, SNR, health, and the motion in each device's zone.
+    Top {
+        /// Once, as text; also where the output is no terminal.
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+        interval: f64,
+    },
     /// Remove a device.
     Delete {
         /// Its name.
@@ -99,6 +146,10 @@ enum Action {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     client::block_on(async move {
         let mut devices = DeviceServiceClient::new(GATEWAY.connect(&args.address).await?);
+        if let Action::Top { once, interval } = args.action {
+            top::run(&mut devices, once, interval, args.json).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
         act(&mut devices, args.action, args.json)
             .await
             .map(|()| ExitCode::SUCCESS)
@@ -136,7 +187,7 @@ async fn act(
                 .get_device(GetDeviceRequest { name })
                 .await
                 .map_err(|s| refusal(&s))?;
-            show(answer.into_inner().device, json)
+            shown(answer.into_inner().device, json)
         }
         Action::Create {
             name,
@@ -160,7 +211,7 @@ async fn act(
                 .create_device(request)
                 .await
                 .map_err(|s| refusal(&s))?;
-            show(answer.into_inner().device, json)
+            shown(answer.into_inner().device, json)
         }
         Action::Update {
             name,
@@ -199,8 +250,71 @@ async fn act(
                 .update_device(request)
                 .await
                 .map_err(|s| refusal(&s))?;
-            show(answer.into_inner().device, json)
+            shown(answer.into_inner().device, json)
         }
+        Action::Configure {
+            name,
+            rate,
+            bandwidth,
+            channel,
+            clear,
+            etag,
+            validate_only,
+        } => {
+            let named = |given: bool, setting: &str| given || clear.iter().any(|c| c == setting);
+            let paths = [
+                ("sampling_rate_hz", named(rate.is_some(), "rate")),
+                ("bandwidth_mhz", named(bandwidth.is_some(), "bandwidth")),
+                ("channel", named(channel.is_some(), "channel")),
+            ];
+            let paths: Vec<String> = paths
+                .iter()
+                .filter(|(_, named)| *named)
+                .map(|(path, _)| (*path).to_owned())
+                .collect();
+            if paths.is_empty() {
+                anyhow::bail!(
+                    "nothing to configure; give --rate, --bandwidth, --channel or --clear"
+                );
+            }
+            let request = ConfigureDeviceRequest {
+                name,
+                configuration: Some(DeviceConfiguration {
+                    sampling_rate_hz: rate,
+                    bandwidth_mhz: bandwidth,
+                    channel,
+                    ..DeviceConfiguration::default()
+                }),
+                update_mask: Some(prost_types::FieldMask { paths }),
+                etag,
+                validate_only,
+                request_id: Uuid::new_v4().to_string(),
+            };
+            let answer = devices.configure_device(request).await;
+            shown(answer.map_err(|s| refusal(&s))?.into_inner().device, json)
+        }
+        Action::Maintenance { name, end, etag } => {
+            let device = if end {
+                let request = LeaveMaintenanceRequest {
+                    name,
+                    etag,
+                    validate_only: false,
+                };
+                let answer = devices.leave_maintenance(request).await;
+                answer.map_err(|s| refusal(&s))?.into_inner().device
+            } else {
+                let request = EnterMaintenanceRequest {
+                    name,
+                    etag,
+                    validate_only: false,
+                };
+                let answer = devices.enter_maintenance(request).await;
+                answer.map_err(|s| refusal(&s))?.into_inner().device
+            };
+            shown(device, json)
+        }
+        // Handled before.
+        Action::Top { .. } => Ok(()),
         Action::Delete { name, etag } => {
             let request = DeleteDeviceRequest {
                 name: name.clone(),
@@ -219,7 +333,7 @@ async fn act(
     }
 }
 
-async fn list(
+pub async fn list(
     devices: &mut DeviceServiceClient<Channel>,
     zone: String,
 ) -> anyhow::Result<Vec<Device>> {
@@ -296,169 +410,7 @@ async fn watch(
     Ok(())
 }
 
-fn show(device: Option<Device>, json: bool) -> anyhow::Result<()> {
+fn shown(device: Option<Device>, json: bool) -> anyhow::Result<()> {
     let device = device.ok_or_else(|| anyhow::anyhow!("the gateway answered without a device"))?;
-    if json {
-        print_line(&device_json(&device).to_string())?;
-        return Ok(());
-    }
-    if let Value::Object(fields) = device_json(&device) {
-        for (field, value) in fields {
-            let value = value.as_str().map_or_else(|| value.to_string(), printable);
-            print_line(&format!("{field:<18} {value}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn show_all<T>(
-    all: &[T],
-    json: bool,
-    to_json: fn(&T) -> Value,
-    to_table: fn(&[T]) -> Table,
-    none: &str,
-) -> anyhow::Result<()> {
-    if json {
-        for one in all {
-            print_line(&to_json(one).to_string())?;
-        }
-    } else if all.is_empty() {
-        eprintln!("{none}");
-    } else {
-        print_line(&to_table(all).to_string())?;
-    }
-    Ok(())
-}
-
-fn device_table(devices: &[Device]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
-        "NAME",
-        "ZONE",
-        "STATE",
-        "TYPE",
-        "SENDER",
-        "RATE",
-        "RSSI",
-        "FRAMES",
-        "LOST",
-        "MALFORMED",
-        "LAST FRAME",
-    ]);
-    for device in devices {
-        table.add_row([
-            printable(&device.name),
-            printable(&device.zone),
-            state(device).to_owned(),
-            or_dash(printable(&device.device_type)),
-            or_dash(printable(&device.hardware_id)),
-            device
-                .frame_rate_hz
-                .map_or_else(dash, |rate| format!("{rate:.1} Hz")),
-            device
-                .rssi_dbm
-                .map_or_else(dash, |rssi| format!("{rssi:.0} dBm")),
-            device.frames_received.to_string(),
-            device.frames_lost.to_string(),
-            device.frames_malformed.to_string(),
-            device.last_frame_time.as_ref().map_or_else(dash, time),
-        ]);
-    }
-    table
-}
-
-fn discovered_table(devices: &[DiscoveredDevice]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
-        "SENDER",
-        "ADDRESS",
-        "TYPE",
-        "FRAMES",
-        "FIRST SEEN",
-        "LAST SEEN",
-    ]);
-    for device in devices {
-        table.add_row([
-            printable(&device.hardware_id),
-            or_dash(printable(&device.ip_address)),
-            or_dash(printable(&device.device_type)),
-            device.frames.to_string(),
-            device.first_seen.as_ref().map_or_else(dash, time),
-            device.last_seen.as_ref().map_or_else(dash, time),
-        ]);
-    }
-    table
-}
-
-fn device_json(device: &Device) -> Value {
-    without_nulls(json!({
-        "name": device.name,
-        "zone": device.zone,
-        "hardware_id": device.hardware_id,
-        "device_type": device.device_type,
-        "state": state(device),
-        "etag": device.etag,
-        "create_time": device.create_time.as_ref().map(time),
-        "update_time": device.update_time.as_ref().map(time),
-        "connect_time": device.connect_time.as_ref().map(time),
-        "last_frame_time": device.last_frame_time.as_ref().map(time),
-        "frames_received": device.frames_received,
-        "frames_lost": device.frames_lost,
-        "frames_malformed": device.frames_malformed,
-        "frame_rate_hz": device.frame_rate_hz,
-        "rssi_dbm": device.rssi_dbm,
-        "subcarriers": device.subcarriers,
-        "antennas": device.antennas,
-        "channel": device.channel,
-        "bandwidth_mhz": device.bandwidth_mhz,
-    }))
-}
-
-fn discovered_json(device: &DiscoveredDevice) -> Value {
-    without_nulls(json!({
-        "hardware_id": device.hardware_id,
-        "ip_address": device.ip_address,
-        "device_type": device.device_type,
-        "first_seen": device.first_seen.as_ref().map(time),
-        "last_seen": device.last_seen.as_ref().map(time),
-        "frames": device.frames,
-    }))
-}
-
-/// What is absent is left out.
-fn without_nulls(mut value: Value) -> Value {
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|_, value| !value.is_null());
-    }
-    value
-}
-
-fn state(device: &Device) -> &'static str {
-    match device.state() {
-        DeviceState::Unspecified => "unknown",
-        DeviceState::Provisioning => "provisioning",
-        DeviceState::Active => "active",
-        DeviceState::Degraded => "degraded",
-        DeviceState::Offline => "offline",
-        DeviceState::Maintenance => "maintenance",
-    }
-}
-
-/// RFC 3339, as in the events.
-fn time(time: &prost_types::Timestamp) -> String {
-    let micros = time
-        .seconds
-        .saturating_mul(1_000_000)
-        .saturating_add(i64::from(time.nanos / 1000));
-    events::Timestamp::from_micros(micros).to_string()
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-fn or_dash(text: String) -> String {
-    if text.is_empty() { dash() } else { text }
+    one(&device_json(&device), json)
 }

@@ -17,6 +17,7 @@ mod process;
 mod record;
 mod recordings;
 mod replay;
+mod show;
 mod simulate;
 mod transfer;
 mod up;

@@ -1,10 +1,11 @@
-//! `fresnel zones`: the state of each zone, asked of the signal service.
+//! `fresnel zones`: the state of each zone, asked of the signal service, and its plan, asked of the gateway.
+
+mod plan;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets};
-use events::Timestamp;
+use comfy_table::Table;
 use proto::csi::v1::DataSource;
 use proto::signal::v1::signal_service_client::SignalServiceClient;
 use proto::signal::v1::{
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::client::{self, Address, SIGNAL, print_line, printable, refusal};
+use crate::show::{self, dash, table as headed, time, without_nulls};
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -37,6 +39,23 @@ enum Action {
         /// Its name.
         zone: String,
     },
+    /// Where a zone lies, and what stands in it; all zones where none is named.
+    Plan {
+        /// Its name.
+        zone: Option<String>,
+    },
+    /// Draw a zone: outline, placements, links.
+    Create(plan::Draw),
+    /// Draw a zone anew; what is not named stays.
+    Update(plan::Draw),
+    /// Remove a zone's plan; refused while devices are in it.
+    Delete {
+        /// Its name.
+        zone: String,
+        /// Only if this is still its etag.
+        #[arg(long, default_value = "")]
+        etag: String,
+    },
     /// The states as they are, then each change.
     Watch {
         /// Only this zone.
@@ -50,8 +69,22 @@ enum Action {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     client::block_on(async move {
+        let action = match args.action {
+            Action::Plan { zone } => Err(plan::Action::Show(zone)),
+            Action::Create(draw) => Err(plan::Action::Create(draw)),
+            Action::Update(draw) => Err(plan::Action::Update(draw)),
+            Action::Delete { zone, etag } => Err(plan::Action::Delete(zone, etag)),
+            other => Ok(other),
+        };
+        let action = match action {
+            Ok(action) => action,
+            Err(plan) => {
+                plan::run(plan, &args.address, args.json).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
         let mut signal = SignalServiceClient::new(SIGNAL.connect(&args.address).await?);
-        match args.action {
+        match action {
             Action::List => list(&mut signal, args.json).await?,
             Action::Get { zone } => get(&mut signal, zone, args.json).await?,
             Action::Watch { zone, every_update } => {
@@ -60,6 +93,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     every_update,
                 };
                 watch(&mut signal, request, args.json).await?;
+            }
+            // The gateway's, handled before.
+            Action::Plan { .. } | Action::Create(_) | Action::Update(_) | Action::Delete { .. } => {
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -78,16 +114,13 @@ async fn list(signal: &mut SignalServiceClient<Channel>, json: bool) -> anyhow::
         }
         request.page_token = page.next_page_token;
     }
-    if json {
-        for state in &states {
-            print_line(&object(state).to_string())?;
-        }
-    } else if states.is_empty() {
-        eprintln!("no frame was seen in any zone yet");
-    } else {
-        print_line(&table(&states).to_string())?;
-    }
-    Ok(())
+    show::all(
+        &states,
+        json,
+        object,
+        table,
+        "no frame was seen in any zone yet",
+    )
 }
 
 async fn get(
@@ -151,9 +184,7 @@ fn sentence(state: &ZoneState) -> String {
 }
 
 fn table(states: &[ZoneState]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
+    let mut table = headed([
         "ZONE", "STATE", "SCORE", "SINCE", "AS OF", "LINKS", "SOURCE", "WHY",
     ]);
     for state in states {
@@ -172,9 +203,7 @@ fn table(states: &[ZoneState]) -> Table {
 }
 
 fn evidence_table(evidence: &[LinkEvidence]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
+    let mut table = headed([
         "DEVICE",
         "STATE",
         "STATISTIC",
@@ -233,14 +262,7 @@ fn object(state: &ZoneState) -> Value {
     }))
 }
 
-fn without_nulls(mut value: Value) -> Value {
-    if let Some(fields) = value.as_object_mut() {
-        fields.retain(|_, value| !value.is_null());
-    }
-    value
-}
-
-fn word(state: MotionState) -> &'static str {
+pub fn word(state: MotionState) -> &'static str {
     match state {
         MotionState::Motion => "motion",
         MotionState::Still => "still",
@@ -259,18 +281,6 @@ fn source(source: DataSource) -> Option<&'static str> {
 
 fn number(value: Option<f32>) -> String {
     value.map_or_else(dash, |value| format!("{value:.2}"))
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-fn time(time: &prost_types::Timestamp) -> String {
-    let micros = time
-        .seconds
-        .saturating_mul(1_000_000)
-        .saturating_add(i64::from(time.nanos) / 1000);
-    Timestamp::from_micros(micros).to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use proto::gateway::v1::device_service_client::DeviceServiceClient;
-use proto::gateway::v1::{Device, DeviceState, ListDevicesRequest, ListDiscoveredDevicesRequest};
+use proto::gateway::v1::{
+    Device, DeviceState, GetReceptionRequest, GetReceptionResponse, ListDevicesRequest,
+    ListDiscoveredDevicesRequest,
+};
 use proto::pose::v1::GetModelStatusRequest;
 use proto::pose::v1::get_model_status_response::State;
 use proto::pose::v1::model_service_client::ModelServiceClient;
@@ -126,6 +129,13 @@ async fn model(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
 
 async fn devices(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
     let mut client = DeviceServiceClient::new(channel);
+    let heard = client.get_reception(GetReceptionRequest {}).await;
+    reception(
+        report,
+        &heard
+            .map_err(|status| client::refusal(&status))?
+            .into_inner(),
+    );
     let request = ListDevicesRequest {
         page_size: MAX_DEVICES,
         ..ListDevicesRequest::default()
@@ -181,18 +191,55 @@ fn device(report: &mut Report, device: &Device) {
         .frame_rate_hz
         .map(|rate| format!(" at {rate:.1} Hz"))
         .unwrap_or_default();
-    match last {
-        None => report.warn(
-            format!("{name}: no frames"),
-            "the station has no traffic; ping it at 100 Hz, and see that it sends to the gateway's UDP port",
+    let state = device.state();
+    let seen = match last {
+        None => format!("{name}: no frames"),
+        Some(last) => format!(
+            "{name}: last frame {}{rate}, {} lost",
+            last.to_rfc3339_opts(SecondsFormat::Millis, true),
+            device.frames_lost
         ),
-        Some(last) => {
-            let seen = format!("{name}: last frame {}{rate}, {} lost", last.to_rfc3339_opts(SecondsFormat::Millis, true), device.frames_lost);
-            if matches!(device.state(), DeviceState::Active | DeviceState::Degraded) {
-                report.ok(seen);
-            } else {
-                report.warn(format!("{seen}; disconnected"), "the station has no traffic; ping it at 100 Hz");
-            }
-        }
+    };
+    if state == DeviceState::Maintenance {
+        report.warn(
+            format!("{seen}; in maintenance, nothing is published"),
+            format!("`fresnel devices maintenance {} --end`", device.name),
+        );
+    } else if !device.recommended_action.is_empty() {
+        report.warn(seen, &device.recommended_action);
+    } else {
+        report.ok(seen);
+    }
+}
+
+/// Do datagrams arrive at all, and can they be decoded?
+fn reception(report: &mut Report, heard: &GetReceptionResponse) {
+    let (frames, malformed) = (heard.frames, heard.malformed);
+    let fault = heard.faults.iter().max_by_key(|fault| fault.count);
+    let fault = fault.map_or_else(String::new, |fault| {
+        format!(" (from {}: {})", fault.sender, fault.message)
+    });
+    match (frames, malformed) {
+        (0, 0) => report.warn(
+            "no datagram has reached the gateway since it started",
+            "set the device's target to this machine and the gateway's UDP port (it listens on 127.0.0.1 only, unless \
+             hardware_gateway.udp.listen says otherwise), open the firewall for it, and look on the way with \
+             `tcpdump -ni any udp`",
+        ),
+        (0, malformed) => report.fail(
+            format!("{malformed} datagrams arrived, and none can be decoded{fault}"),
+            "the sender speaks no format that the gateway knows, or another program sends to its port: see `fresnel decode`",
+        ),
+        (frames, 0) => report.ok(format!("{frames} frames arrived, all can be decoded")),
+        (frames, malformed) => report.warn(
+            format!("{frames} frames arrived, and {malformed} datagrams cannot be decoded{fault}"),
+            "if this grows, another program sends to the same port, or datagrams are cut short",
+        ),
+    }
+    if frames > 0 && heard.frames_unregistered == frames {
+        report.warn(
+            "all frames come from senders that are not registered: nothing is published",
+            "register them, see below",
+        );
     }
 }

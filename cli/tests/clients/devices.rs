@@ -108,3 +108,96 @@ async fn refusals_are_readable() {
     .await;
     check(&["delete", "one", "--etag", "stale"], &["(ABORTED"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_configured_looked_at_and_set_aside() {
+    let mut system = System::start().await;
+    system.start_gateway(None).await;
+    let create = [
+        "devices",
+        "create",
+        "lamp",
+        "--zone",
+        "hall",
+        "--hardware-id",
+        "adr018:7",
+        "--json",
+    ];
+    system.json(&create).await;
+    let device = system
+        .json(&[
+            "devices",
+            "configure",
+            "lamp",
+            "--rate",
+            "100",
+            "--channel",
+            "6",
+            "--json",
+        ])
+        .await;
+    assert_eq!(device["configuration"]["sampling_rate_hz"], 100);
+    assert_eq!(device["configuration"]["applied"], false);
+    assert_eq!(device["expected_rate_source"], "configured");
+    let device = system
+        .json(&[
+            "devices",
+            "configure",
+            "lamp",
+            "--clear",
+            "channel",
+            "--json",
+        ])
+        .await;
+    assert_eq!(device["configuration"].get("channel"), None);
+
+    // No terminal here: once, as text.
+    let (code, out, err) = system.output(&["devices", "top"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("JITTER") && out.contains("-/100 Hz") && out.contains("lamp: no frames"),
+        "{out}"
+    );
+    let aside = system
+        .json(&["devices", "maintenance", "lamp", "--json"])
+        .await;
+    assert_eq!(aside["state"], "maintenance");
+    let back = system
+        .json(&["devices", "maintenance", "lamp", "--end", "--json"])
+        .await;
+    assert_eq!(back["state"], "offline");
+
+    let zone = [
+        "zones",
+        "create",
+        "hall",
+        "--box",
+        "4x3x2.5",
+        "--place",
+        "ap=0,0,1",
+        "--place",
+        "lamp=4,3,1",
+        "--link",
+        "ap:lamp",
+        "--json",
+    ];
+    let zone = system.json(&zone).await;
+    assert_eq!(
+        (&zone["area_m2"], &zone["links"][0]["path_length_m"]),
+        (&12.0.into(), &5.0.into())
+    );
+    let zone = system
+        .json(&["zones", "update", "hall", "--floor", "-1", "--json"])
+        .await;
+    assert_eq!(
+        (&zone["floor"], &zone["area_m2"]),
+        (&(-1).into(), &12.0.into())
+    );
+    let (code, _, err) = system.output(&["zones", "delete", "hall"]).await;
+    assert!(
+        code == 1 && err.contains("lamp") && err.contains("ZONE_HAS_DEVICES"),
+        "{err}"
+    );
+    let (_, out, _) = system.output(&["zones", "plan"]).await;
+    assert!(out.contains("12.0 m2"), "{out}");
+}
