@@ -1,6 +1,7 @@
 //! Where frames come from. Each source is a task that reads bytes and gives them to a [`feed::Feed`]; the [`intake`] does
 //! the rest. A source that fails is announced and opened again; it stops nobody else.
 
+pub mod cards;
 pub mod feed;
 pub mod follow;
 pub mod identity;
@@ -149,7 +150,14 @@ impl Source {
         if self.opened.is_none() {
             self.open().await?;
         }
-        let content = |framing: Framing| tcp::Content::Esp32(framing);
+        let intel = self.plan.kind == Kind::IntelNetlink;
+        let content = |framing: Framing| {
+            if intel {
+                tcp::Content::Intel5300
+            } else {
+                tcp::Content::Esp32(framing)
+            }
+        };
         match (&self.plan.reach, &self.opened, &mut self.follow) {
             (_, Some(Opened::Udp(listener)), _) => listener.run(&mut self.feed, stop).await,
             (

@@ -208,9 +208,6 @@ impl SourceConfig {
             )
         };
         let name = Name::new(label).map_err(|error| wrong("name", error.to_string()))?;
-        if matches!(kind, Nexmon | IntelNetlink) {
-            return Err(wrong("kind", "is not supported yet".into()));
-        }
         let takes: [(&str, bool, &[Kind]); 8] = [
             (
                 "listen",

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use csi::decode::adr018::{self, Packet};
-use csi::decode::esp32_csv;
+use csi::decode::{esp32_csv, nexmon};
 
 use crate::config::{Kind, Plan};
+use crate::source::cards::Cards;
 use crate::source::identity::From;
 use crate::source::intake::{Gate, Heard, Intake, Manner, Right, source_device};
 use crate::source::lines::Piece;
@@ -50,6 +51,7 @@ pub struct Feed {
     addresses: HashMap<IpAddr, Arc<str>>,
     local: Arc<str>,
     peers: HashMap<From, Peer>,
+    pub(super) cards: Cards,
 }
 
 /// A sender of lines.
@@ -89,6 +91,7 @@ impl Feed {
             addresses: HashMap::new(),
             local: Arc::from(plan.name.as_str()),
             peers: HashMap::new(),
+            cards: Cards::default(),
         }
     }
 
@@ -106,6 +109,7 @@ impl Feed {
             addresses: HashMap::new(),
             local: Arc::clone(&self.local),
             peers: HashMap::new(),
+            cards: Cards::default(),
         }
     }
 
@@ -140,7 +144,18 @@ impl Feed {
             .faults(&device, "kernel_drops", count, time_us, message);
     }
 
-    fn address(&mut self, from: From) -> Arc<str> {
+    /// The id that the source gives to all that it reads.
+    pub(super) fn hardware_id(&self) -> Option<Arc<str>> {
+        self.hardware_id.clone()
+    }
+
+    /// Gives a frame to the intake.
+    pub(super) fn take(&mut self, heard: Heard<'_>, right: &mut Right<'_>, now_us: i64) {
+        self.intake
+            .take(&self.manner, heard, right, &mut self.tally, now_us);
+    }
+
+    pub(super) fn address(&mut self, from: From) -> Arc<str> {
         let From::Net(address) = from else {
             return Arc::clone(&self.local);
         };
@@ -153,6 +168,10 @@ impl Feed {
 
     /// A datagram: of the ADR-018 family, or text with one or more lines; told apart by the first bytes.
     pub fn datagram(&mut self, bytes: &[u8], origin: Origin) {
+        if self.kind == Kind::Nexmon {
+            self.nexmon(bytes, origin);
+            return;
+        }
         let (payload, trailer) = signed::split(bytes);
         if is_text(bytes) {
             let mut right = right(origin, payload, trailer);
@@ -302,7 +321,11 @@ impl Feed {
     }
 
     /// A UDP datagram out of a capture, by its port and first bytes; other traffic is left alone.
-    pub fn captured(&mut self, _port: u16, datagram: &[u8], origin: Origin) {
+    pub fn captured(&mut self, port: u16, datagram: &[u8], origin: Origin) {
+        if nexmon::recognised(port, datagram) {
+            self.nexmon(datagram, origin);
+            return;
+        }
         let known = matches!(datagram, [_, _, 0x11, 0xC5, ..]) || datagram.starts_with(b"CSI_DATA");
         if known {
             self.datagram(datagram, origin);
@@ -348,14 +371,18 @@ fn is_text(bytes: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
 }
 
-fn right<'a>(origin: Origin, payload: &'a [u8], trailer: Option<signed::Trailer>) -> Right<'a> {
+pub(super) fn right<'a>(
+    origin: Origin,
+    payload: &'a [u8],
+    trailer: Option<signed::Trailer>,
+) -> Right<'a> {
     match origin.from {
         From::Net(_) => Right::Datagram(payload, trailer),
         From::Local(_) => Right::Local,
     }
 }
 
-fn shown(origin: Origin, address: &str) -> String {
+pub(super) fn shown(origin: Origin, address: &str) -> String {
     match origin.from {
         From::Net(address) => address.to_string(),
         From::Local(_) => address.to_owned(),

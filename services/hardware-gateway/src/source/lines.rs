@@ -106,7 +106,12 @@ impl Records {
                 skipped += 1;
                 continue;
             }
-            let Some(record) = rest.get(header..header + length) else {
+            // A decoder of Intel's records wants the length too.
+            let from = match self.length {
+                Length::U32Le => header,
+                Length::U16Be => 0,
+            };
+            let Some(record) = rest.get(from..header + length) else {
                 break;
             };
             each(record);
@@ -199,7 +204,7 @@ mod tests {
             &mut Records::new(Length::U16Be),
             &[0, 2, 0xBB, 1, 0, 1, 0xC1, 0],
         );
-        assert_eq!(intel, (vec![vec![0xBB, 1], vec![0xC1]], 0));
+        assert_eq!(intel, (vec![vec![0, 2, 0xBB, 1], vec![0, 1, 0xC1]], 0));
     }
 
     #[test]

@@ -24,6 +24,8 @@ const CHUNK: usize = 16 * 1024;
 pub enum Content {
     /// Lines, or ADR-018 records.
     Esp32(Framing),
+    /// Records of the Intel 5300's log, as `log_to_server` relays them.
+    Intel5300,
 }
 
 /// Takes connections until `stop`; each is read by a task of its own.
@@ -120,11 +122,11 @@ pub async fn read(
     feed: &mut Feed,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let Content::Esp32(framing) = content;
-    let mut cutter = match framing {
-        Framing::Auto => Cutter::Unknown,
-        Framing::Lines => Cutter::Lines(Lines::default()),
-        Framing::Records => Cutter::Records(Records::new(Length::U32Le)),
+    let mut cutter = match content {
+        Content::Esp32(Framing::Auto) => Cutter::Unknown,
+        Content::Esp32(Framing::Lines) => Cutter::Lines(Lines::default()),
+        Content::Esp32(Framing::Records) => Cutter::Records(Records::new(Length::U32Le)),
+        Content::Intel5300 => Cutter::Records(Records::new(Length::U16Be)),
     };
     let mut chunk = vec![0_u8; CHUNK];
     let mut beginning = Vec::new();
@@ -159,10 +161,13 @@ pub async fn read(
             Cutter::Unknown => {}
             Cutter::Lines(lines) => lines.push(bytes, |piece| feed.piece(piece, origin)),
             Cutter::Records(records) => {
-                let skipped = records.push(bytes, |record| feed.datagram(record, origin));
+                let skipped = records.push(bytes, |record| match content {
+                    Content::Esp32(_) => feed.datagram(record, origin),
+                    Content::Intel5300 => feed.intel5300(record, origin),
+                });
                 if skipped > 0 {
                     feed.broken(origin, "bad_record", || {
-                        format!("expected the length of a record and a magic number, found neither: {skipped} bytes skipped")
+                        format!("expected the length of a record and what it begins with, found neither: {skipped} bytes skipped")
                     });
                 }
             }

@@ -11,6 +11,7 @@
 
 mod admission;
 mod bytes;
+mod cards;
 mod identity;
 mod kinds;
 mod sandbox;
