@@ -478,7 +478,7 @@ impl Intake {
             self.count_shed(&device, frames, "bus");
             let what = || {
                 (
-                    format!("frames were shed: they came faster than the bus took them"),
+                    "frames were shed: they came faster than the bus took them".to_owned(),
                     None,
                 )
             };
