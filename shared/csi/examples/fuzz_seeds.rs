@@ -6,9 +6,12 @@ mod writers;
 use std::path::Path;
 
 use bytes::Bytes;
-use csi::decode::adr018;
+use csi::decode::adr018::{
+    self, Compressed, EdgeReport, FeatureState, Features, FusedVitals, ModuleOutput, Report, Vitals,
+};
 use csi::decode::atheros::ByteOrder;
 use csi::decode::esp32_csv::{SIMULATED_LINE, write_line};
+use csi::decode::nexmon;
 use csi::layout::{self, Fields, Order, Tones};
 use csi::wire::{self, Published};
 use csi::{Frame, Ppdu, SampleFormat};
@@ -161,6 +164,99 @@ fn records() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+/// A pcapng file of one datagram: a section, an interface of Ethernet, a packet. Of `pcap` everything behind its headers.
+fn pcapng(pcap: &[u8]) -> Vec<u8> {
+    let packet = pcap.get(40..).unwrap_or_default();
+    let block = |kind: u32, body: &[&[u8]]| {
+        let mut body = body.concat();
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = (12 + body.len() as u32).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    };
+    let length = (packet.len() as u32).to_le_bytes();
+    let section = block(
+        0x0A0D_0D0A,
+        &[&[0x4D, 0x3C, 0x2B, 0x1A, 1, 0, 0, 0], &[0xFF; 8]],
+    );
+    let interface = block(1, &[&[1, 0, 0, 0, 0, 0, 4, 0]]);
+    let head = [&[0; 12][..], &length, &length].concat();
+    [section, interface, block(6, &[&head, packet])].concat()
+}
+
+/// Nexmon's datagrams and captures of them, and what nodes conclude.
+fn more_seeds(
+    write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let kinds = [
+        ("integers-20", nexmon::Chip::Bcm43455c0, 0x0065, 0x100D, 64),
+        ("integers-80", nexmon::Chip::Bcm4339, 0x0001, 0xE02A, 256),
+        ("floats-40", nexmon::Chip::Bcm4366c0, 0x006A, 0xD926, 128),
+        ("floats-80", nexmon::Chip::Bcm4358, 0xDEAD, 0xE29B, 256),
+    ];
+    for (name, chip, chip_version, chanspec, bins) in kinds {
+        let header = nexmon::Header {
+            rssi: -50,
+            frame_control: 0x88,
+            transmitter: [2, 0, 0, 0, 0, 1],
+            sequence_control: 0x1230,
+            core_stream: 9,
+            chanspec,
+            chip_version,
+        };
+        let samples: Vec<Complex32> = (0..bins)
+            .map(|k| Complex32::new((k % 120) as f32 * 8.0, -((k % 70) as f32) * 8.0))
+            .collect();
+        let datagram = nexmon::encode(&header, &samples, chip, bins == 256)?;
+        write("nexmon", name, &datagram)?;
+        let file = pcap(&datagram);
+        write("capture", &format!("pcap-{name}"), &file)?;
+        write("capture", &format!("pcapng-{name}"), &pcapng(&file))?;
+    }
+    let vitals = Vitals {
+        flags: 5,
+        breaths_x100: 1500,
+        persons: 1,
+        ..Vitals::default()
+    };
+    let reports = [
+        ("vitals", Report::Vitals(vitals)),
+        ("features", Report::Features(Features::default())),
+        (
+            "fused",
+            Report::FusedVitals(FusedVitals {
+                vitals,
+                ..FusedVitals::default()
+            }),
+        ),
+        (
+            "module",
+            Report::ModuleOutput(ModuleOutput {
+                module: 1,
+                values: vec![(1, 0.5), (2, 1.0)],
+            }),
+        ),
+        (
+            "compressed",
+            Report::Compressed(Compressed {
+                channel: 6,
+                original: 128,
+                runs: vec![[0, 100], [9, 28]],
+            }),
+        ),
+        (
+            "state",
+            Report::FeatureState(FeatureState {
+                flags: 7,
+                ..FeatureState::default()
+            }),
+        ),
+    ];
+    for (name, report) in reports {
+        write("edge", name, &EdgeReport { node: 3, report }.encode())?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| -> std::io::Result<()> {
@@ -235,6 +331,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut vitals = vec![2, 0, 0x11, 0xC5, 1];
     vitals.resize(32, 0);
     write("adr018", "vitals", &vitals)?;
+    more_seeds(&write)?;
     let amplitude = Frame {
         format: SampleFormat::Af32,
         samples: vec![Complex32::new(1.5, 0.0); 64],

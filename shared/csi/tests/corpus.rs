@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use csi::decode::atheros::{self, ByteOrder};
-use csi::decode::{adr018, esp32_csv, feitcsi, intel5300, picoscenes};
+use csi::decode::{adr018, esp32_csv, feitcsi, intel5300, nexmon, pcap, picoscenes};
 use csi::read::{Format, Options, Reader};
 use csi::wire;
 
@@ -45,6 +45,107 @@ fn adr018_corpus() {
         adr018::decode(bytes, 0).is_ok()
     });
     assert_eq!(names, ["legacy", "legacy-ht", "stbc", "vitals", "wide"]);
+}
+
+/// Each seed and a fixed number of mutations of each: bytes changed, cut out, doubled. The same ones in every run.
+fn mutations(target: &str, each: usize, mut decode: impl FnMut(&[u8])) {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for (_, seed) in corpus(target) {
+        decode(&seed);
+        for _ in 0..each {
+            let mut bytes = seed.clone();
+            for _ in 0..=random(4) {
+                let (at, length) = (random(bytes.len()), random(64));
+                let end = (at + length).min(bytes.len());
+                match random(4) {
+                    0 => bytes.truncate(at),
+                    1 => drop(bytes.drain(at..end)),
+                    2 => bytes.extend_from_within(at..end),
+                    _ => bytes
+                        .iter_mut()
+                        .skip(at)
+                        .take(1)
+                        .for_each(|byte| *byte = random(256) as u8),
+                }
+            }
+            decode(&bytes);
+        }
+    }
+}
+
+#[test]
+fn nexmon_corpus() {
+    let names = decoding("nexmon", |bytes| nexmon::decode(bytes, None, 0, 0).is_ok());
+    assert_eq!(
+        names,
+        ["floats-40", "floats-80", "integers-20", "integers-80"]
+    );
+    mutations("nexmon", 500, |bytes| {
+        for chip in [
+            None,
+            Some(nexmon::Chip::Bcm4358),
+            Some(nexmon::Chip::Bcm4366c0),
+        ] {
+            if let Ok((_, frame)) = nexmon::decode(bytes, chip, 0, 0) {
+                assert_eq!(frame.samples.len(), frame.layout.len());
+            }
+        }
+    });
+}
+
+#[test]
+fn capture_corpus() {
+    let payloads = |bytes: &[u8]| {
+        let Ok(mut capture) = pcap::Capture::open(bytes) else {
+            return 0;
+        };
+        let (mut steps, mut payloads) = (0, 0);
+        while let Some(step) = capture.next(bytes) {
+            steps += 1;
+            assert!(steps <= bytes.len(), "it does not go on");
+            payloads += usize::from(step.is_ok_and(|captured| captured.udp.is_some()));
+        }
+        payloads
+    };
+    let names = decoding("capture", |bytes| payloads(bytes) == 1);
+    assert_eq!(names.len(), 8, "{names:?}");
+    mutations("capture", 500, |bytes| {
+        payloads(bytes);
+    });
+}
+
+#[test]
+fn edge_corpus() {
+    let names = decoding("edge", |bytes| {
+        matches!(adr018::decode(bytes, 0), Ok(adr018::Packet::Edge(_)))
+    });
+    assert_eq!(
+        names,
+        [
+            "compressed",
+            "features",
+            "fused",
+            "module",
+            "state",
+            "vitals"
+        ]
+    );
+    let mut node = adr018::Decompressor::default();
+    mutations("edge", 2000, |bytes| {
+        if let Ok(adr018::Packet::Edge(edge)) = adr018::decode(bytes, 0) {
+            let _ = edge.metadata();
+            if let adr018::Report::Compressed(packet) = &edge.report {
+                node.whole(&[1; 128]);
+                let _ = node.unpack(packet);
+            }
+        }
+    });
 }
 
 #[test]

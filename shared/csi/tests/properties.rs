@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use csi::decode::adr018::{self, Packet};
 use csi::decode::esp32_csv::{self, Decoder};
+use csi::decode::nexmon;
 use csi::layout::{self, Fields, Order};
 use csi::mcap;
 use csi::read::{Format, Options, Reader};
@@ -40,6 +41,43 @@ proptest! {
         let found = Decoder::new().line(line.as_bytes(), Some(frame.receive_time_us)).unwrap().unwrap();
         let expected = Frame { raw_size: found.raw_size, simulated: false, ..frame };
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn nexmon_round_trip(parts in prop::collection::vec(any::<(i16, i16)>(), 64), rssi: i8, mac: [u8; 6],
+                         sequence_control: u16, core_stream in 0_u16..64, trailer: bool) {
+        let header = nexmon::Header {
+            rssi, frame_control: 0x88, transmitter: mac, sequence_control, core_stream, chanspec: 0x100D, chip_version: 0x0065,
+        };
+        let samples: Vec<Complex32> = parts.iter().map(|(re, im)| Complex32::new((*re).into(), (*im).into())).collect();
+        let bytes = nexmon::encode(&header, &samples, nexmon::Chip::Bcm43455c0, trailer).unwrap();
+        let (found, frame) = nexmon::decode(&bytes, None, 0, 0).unwrap();
+        prop_assert_eq!(found, header);
+        prop_assert_eq!(frame.samples, samples);
+        // 8 bits and a common exponent: exact where the largest magnitude of the frame has bit 10.
+        let mut floats: Vec<Complex32> = parts.iter()
+            .map(|(re, im)| Complex32::new(f32::from(re / 128) * 4.0, f32::from(im / 128) * 4.0)).collect();
+        floats[0] = Complex32::new(1024.0, 0.0);
+        let bytes = nexmon::encode(&header, &floats, nexmon::Chip::Bcm4358, trailer).unwrap();
+        prop_assert_eq!(nexmon::decode(&bytes, Some(nexmon::Chip::Bcm4358), 0, 0).unwrap().1.samples, floats);
+    }
+
+    #[test]
+    fn compressed_round_trip(before in prop::collection::vec(0_u8..3, 1..600), change in prop::collection::vec(0_u8..3, 600)) {
+        let buffer: Vec<u8> = before.iter().zip(&change).map(|(a, b)| a ^ (b / 2)).collect();
+        let packet = adr018::compress(6, &before, &buffer).unwrap();
+        let mut node = adr018::Decompressor::default();
+        node.whole(&before);
+        prop_assert_eq!(node.unpack(&packet), Ok(&buffer[..]));
+    }
+
+    #[test]
+    fn any_nexmon_datagram(chanspec: u16, length in 0_usize..1100, fill: u8, seed in prop::collection::vec(any::<u8>(), 18)) {
+        let mut bytes = seed;
+        bytes[..2].copy_from_slice(&[0x11, 0x11]);
+        bytes[14..16].copy_from_slice(&chanspec.to_le_bytes());
+        bytes.resize(length, fill);
+        bounded(&bytes, || { let _ = nexmon::decode(&bytes, None, 0, 0); });
     }
 
     #[test]
@@ -182,6 +220,8 @@ const STARTS: &[&[u8]] = &[
     b"{\"timestamp\": 1.5, \"node_id\": 2, \"type\": \"raw_csi\", \"iq_hex\": \"",
     b"\xD4\xC3\xB2\xA1\x02\0\x04\0\0\0\0\0\0\0\0\0\xFF\xFF\0\0\x01\0\0\0",
     b"\x94\0\0\0\x01\0\x11\xC5\x01\x01\x40\0",
+    b"\x0A\x0D\x0D\x0A\x1C\0\0\0\x4D\x3C\x2B\x1A\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x1C\0\0\0",
+    b"type,rssi,extra,data\nCSI_DATA,-50,x,[",
     b"PK\x03\x04",
     b"\x89MCAP0\r\n",
     b"\x89MCAP0\r\n\x06\xFF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0",
