@@ -6,10 +6,10 @@ STAMP := $(TOOLS)/.stamp
 export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
 SOURCE ?= recording
 
-.PHONY: help tools build test lint demo bench train clean
+.PHONY: help tools build test lint demo bench bench-decode train clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 tools: $(STAMP) ## Fetch the pinned nats-server and ONNX Runtime into .tools (checksums in tools.txt)
 
@@ -38,6 +38,15 @@ bench: tools ## Criterion benches per stage, then the load run against the runni
 	cargo bench --locked -p csi -p dsp -p signal
 	cargo build --locked --release --bins
 	target/release/load --fresnel target/release/fresnel
+
+# The packages are asked for once; where they cannot be had, our figures stand alone and that is said.
+BENCH_DECODE := $(TOOLS)/bench-decode
+bench-decode: ## Decoding speed beside csiread and CSIKit, on the same files in the same run (docs/decoding-speed.md)
+	test -f $(BENCH_DECODE)/.stamp || { python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+		--root-user-action=ignore --require-hashes --no-deps --only-binary=:all: --target $(BENCH_DECODE) \
+		-r tests/bench_decode/requirements.txt && touch $(BENCH_DECODE)/.stamp; } || echo "SKIPPED csiread and CSIKit: pip failed"
+	cargo build --locked --release -p csi --example decode_speed
+	PYTHONPATH=$(BENCH_DECODE) python3 tests/bench_decode/bench_decode.py --program $${CARGO_TARGET_DIR:-target}/release/examples/decode_speed
 
 train: ## Train the activity model again from the public recordings, and measure it (docs/accuracy-activity.md)
 	test -x training/.venv/bin/python || python3 -m venv training/.venv
