@@ -100,8 +100,9 @@ impl Up {
         }
     }
 
+    /// Waits until a line holds the text; it may have come already: tasks write in any order.
     fn wait_for(&mut self, text: &str) {
-        while !self.seen.last().is_some_and(|line| line.contains(text)) {
+        while !self.seen.iter().any(|line| line.contains(text)) {
             match self.log.recv_timeout(PATIENCE) {
                 Ok(line) => self.seen.push(line),
                 Err(error) => panic!("no line {text:?} ({error}) in {:#?}", self.seen),
