@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod analyze;
+mod calibrate;
 mod client;
 mod decode;
 mod devices;
@@ -42,6 +43,10 @@ enum Command {
     Watch(watch::Args),
     /// The devices that frames come from.
     Devices(devices::Args),
+    /// Measure a device, or a room with nobody in it.
+    Calibrate(calibrate::Args),
+    /// The calibrations that are kept, and which are in use.
+    Calibrations(calibrate::ListArgs),
     /// The state of each zone.
     Zones(zones::Args),
     /// Pipelines of processing stages, and their runs over recordings.
@@ -74,6 +79,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
+        Command::Calibrations(args) => calibrate::list(args),
         Command::Zones(args) => zones::run(args),
         Command::Pipeline(args) => pipeline::run(args),
         Command::Process(args) => process::run(args),

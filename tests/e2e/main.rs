@@ -9,6 +9,7 @@
 )]
 
 mod anti_truth;
+mod calibration;
 mod command_line;
 mod kill_and_restart;
 mod live;

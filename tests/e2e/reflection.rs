@@ -46,6 +46,8 @@ async fn every_service_is_found_and_serving() -> anyhow::Result<()> {
             vec![
                 "fresnel.gateway.v1.DeviceService",
                 "fresnel.gateway.v1.RecordingService",
+                "fresnel.gateway.v1.CalibrationService",
+                "google.longrunning.Operations",
             ],
         ),
         (

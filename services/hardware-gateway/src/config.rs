@@ -48,6 +48,8 @@ pub struct Config {
     pub error_interval_s: f64,
     /// How devices are judged.
     pub health: Health,
+    /// Days after which a calibration counts as expired, where its request does not say.
+    pub calibration_valid_days: f64,
     /// Largest recording that is accepted, in bytes.
     pub max_recording_bytes: u64,
     /// Where recordings lie, and how long one may become.
@@ -170,6 +172,7 @@ impl Default for Config {
             in_flight: 4096,
             error_interval_s: 10.0,
             health: Health::default(),
+            calibration_valid_days: 30.0,
             max_recording_bytes: 256 * 1024 * 1024,
             recordings: Recordings::default(),
         }
@@ -244,6 +247,8 @@ impl runtime::ServiceConfig for Config {
                 self.health.window_s
             ));
         }
+        positive("calibration_valid_days", self.calibration_valid_days)
+            .map_err(|fault| fault.replace("seconds", "days"))?;
         if self.in_flight == 0 {
             return Err("in_flight = 0: at least 1".into());
         }

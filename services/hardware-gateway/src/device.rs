@@ -7,8 +7,8 @@
 
 use bus::EventSourced;
 use events::hardware::{
-    DeviceConfig, DeviceConfigured, DeviceConnected, DeviceDisconnected, DeviceHealthChanged,
-    DisconnectReason,
+    DeviceCalibrated, DeviceConfig, DeviceConfigured, DeviceConnected, DeviceDisconnected,
+    DeviceHealthChanged, DisconnectReason,
 };
 use events::{DomainEvent, EventEnvelope, Timestamp};
 use serde_json::Value;
@@ -149,6 +149,7 @@ impl EventSourced for Device {
                     (state, _) => state,
                 };
             }
+            DeviceCalibrated::EVENT_TYPE if self.exists() => {}
             _ => return,
         }
         self.version = event.sequence_number;

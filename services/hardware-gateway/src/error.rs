@@ -61,6 +61,27 @@ pub enum Error {
         /// What stands against it, and what to do first.
         problem: String,
     },
+    /// The device is being calibrated.
+    #[error(
+        "device {device:?} is being calibrated; wait for the end of that operation, or cancel it"
+    )]
+    Calibrating {
+        /// The device.
+        device: String,
+    },
+    /// The calibration is in use.
+    #[error(
+        "version {version} of {device:?} is in use; put another one into use first, or force it"
+    )]
+    InUse {
+        /// The device.
+        device: String,
+        /// The version.
+        version: u32,
+    },
+    /// The operation could not be begun.
+    #[error(transparent)]
+    Workflow(#[from] runtime::WorkflowError),
     /// The recording cannot be read.
     #[error("recording {recording}: {source}")]
     Recording {
@@ -126,6 +147,13 @@ impl From<Error> for Status {
             Error::Refused { reason, .. } => {
                 runtime::refuse(Code::FailedPrecondition, reason, message)
             }
+            Error::Calibrating { .. } => {
+                runtime::refuse(Code::AlreadyExists, "CALIBRATION_RUNNING", message)
+            }
+            Error::InUse { .. } => {
+                runtime::refuse(Code::FailedPrecondition, "CALIBRATION_IN_USE", message)
+            }
+            Error::Workflow(_) => runtime::refuse(Code::Unavailable, "OPERATION", message),
             Error::Recording { .. } => runtime::invalid_argument("recording", message),
             Error::Bus(_) => runtime::refuse(Code::Unavailable, "BUS_UNAVAILABLE", message),
             Error::Disk { .. } | Error::Io(_) | Error::Write(_) => {

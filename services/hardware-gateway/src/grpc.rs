@@ -1,5 +1,6 @@
 //! gRPC: parse, call the domain, render.
 
+mod calibrations;
 mod devices;
 mod recordings;
 mod zones;
@@ -9,16 +10,19 @@ use std::sync::Arc;
 
 use events::{Name, Timestamp};
 use futures::{Stream, StreamExt};
+use proto::gateway::v1::calibration_service_server::CalibrationServiceServer;
 use proto::gateway::v1::device_service_server::DeviceServiceServer;
 use proto::gateway::v1::recording_service_server::RecordingServiceServer;
 use proto::gateway::v1::zone_service_server::ZoneServiceServer;
-use runtime::{Runtime, invalid_argument};
+use runtime::{Runtime, Workflows, invalid_argument};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
+use self::calibrations::CalibrationApi;
 use self::devices::DeviceApi;
 use self::recordings::RecordingApi;
 use self::zones::ZoneApi;
+use crate::calibration::Calibrations;
 use crate::error::Error;
 use crate::lifecycle::Devices;
 use crate::recording::library::Library;
@@ -34,13 +38,25 @@ const MAX_PAGE_SIZE: usize = 1000;
 type Reply<T> = Result<Response<T>, Status>;
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-pub async fn serve(
-    rt: &mut Runtime,
-    devices: Arc<Devices>,
-    library: Arc<Library>,
-    recorders: Arc<Recorders>,
-    replays: Arc<Replays>,
-) -> anyhow::Result<()> {
+/// What the services speak for.
+pub struct Apis {
+    pub devices: Arc<Devices>,
+    pub library: Arc<Library>,
+    pub recorders: Arc<Recorders>,
+    pub replays: Arc<Replays>,
+    pub calibrations: Arc<Calibrations>,
+    pub workflows: Workflows,
+}
+
+pub async fn serve(rt: &mut Runtime, apis: Apis) -> anyhow::Result<()> {
+    let Apis {
+        devices,
+        library,
+        recorders,
+        replays,
+        calibrations,
+        workflows,
+    } = apis;
     let mut routes = tonic::service::Routes::builder();
     let zones = Arc::new(Zones::open(Arc::clone(&devices)).await?);
     routes.add_service(ZoneServiceServer::new(ZoneApi { zones }));
@@ -50,12 +66,18 @@ pub async fn serve(
         recorders,
         replays,
     }));
+    routes.add_service(CalibrationServiceServer::new(CalibrationApi {
+        calibrations,
+    }));
+    routes.add_service(workflows.operations());
     rt.serve_grpc(
         routes.routes(),
         &[
             "fresnel.gateway.v1.DeviceService",
             "fresnel.gateway.v1.ZoneService",
             "fresnel.gateway.v1.RecordingService",
+            "fresnel.gateway.v1.CalibrationService",
+            runtime::OPERATIONS,
         ],
     )
     .await?;

@@ -4,6 +4,7 @@
 //! the data plane and its announcement in [`publish`]. What happens to a device (connected, lost, configured) is decided on the aggregate in
 //! [`device`] and appended in [`lifecycle`]. Nothing here looks into the samples.
 
+pub mod calibration;
 pub mod config;
 pub mod device;
 pub mod driver;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
+use crate::calibration::Calibrations;
 use crate::error::chain;
 use crate::faults::Faults;
 use crate::lifecycle::{Devices, Sender, Settings};
@@ -130,7 +132,34 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         draining.drained().await;
         Ok(())
     });
-    grpc::serve(rt, devices, library, recorders, replays).await
+    // What was being measured is lost with the frames: such operations are ended, each with its event.
+    let (workflows, unfinished) = rt
+        .workflows(|workflow| workflow.kind == calibration::WORKFLOW)
+        .await?;
+    let calibrations = Calibrations::open(
+        bus,
+        Arc::clone(&devices),
+        workflows.clone(),
+        unfinished,
+        &config,
+        rt.shutdown(),
+    )
+    .await?;
+    let (draining, stop) = (Arc::clone(&calibrations), rt.shutdown());
+    rt.spawn("calibrations", async move {
+        stop.cancelled().await;
+        draining.drain().await;
+        Ok(())
+    });
+    let apis = grpc::Apis {
+        devices,
+        library,
+        recorders,
+        replays,
+        calibrations,
+        workflows,
+    };
+    grpc::serve(rt, apis).await
 }
 
 /// Appends what the listener noted, finds silent devices, and announces gathered errors.

@@ -2,6 +2,7 @@
 //! is loaded again and decided again.
 
 mod announce;
+mod calibrated;
 mod commands;
 mod connection;
 mod settings;

@@ -236,6 +236,10 @@ fn evidence(device: &str, link: &Evidence, method: &str) -> pb::LinkEvidence {
         window_end: Some(timestamp(link.end_us)),
         reason: link.reason.to_owned(),
         method: method.to_owned(),
+        calibration_id: link
+            .calibration
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
     }
 }
 

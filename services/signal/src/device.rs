@@ -1,6 +1,7 @@
 //! One device: the order of its frames, its links and their windows, and when motion began.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use csi::Frame;
 use dsp::gain::GainError;
@@ -8,6 +9,7 @@ use events::DataSource;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::calibration::Calibrated;
 use crate::config::{Settings, micros};
 use crate::detector::{Counts, LinkState};
 use crate::link::{Bench, Evaluation, Link, LinkKey, Taken};
@@ -47,6 +49,8 @@ pub struct Closed {
     pub end_us: i64,
     /// What it says.
     pub evaluation: Evaluation,
+    /// The calibration that the threshold comes from.
+    pub calibration: Option<Uuid>,
     /// To be announced.
     pub news: Option<MotionNews>,
     /// Trace that the newest announced frame belongs to.
@@ -86,6 +90,8 @@ pub struct Device {
     pub run: Option<Uuid>,
     /// Where they come from.
     pub source: DataSource,
+    /// The empty-room calibration in use.
+    pub calibration: Option<Arc<Calibrated>>,
     order: Order,
     tallies: Tallies,
     slot: Option<i64>,
@@ -119,6 +125,7 @@ impl Device {
         Self {
             run,
             source,
+            calibration: None,
             order: Order::default(),
             tallies: Tallies::default(),
             slot: None,
@@ -268,9 +275,16 @@ impl Device {
             if link.first_slot() > first || !link.active(first, last) {
                 continue;
             }
-            let evaluation = link.evaluate(settings, first, last, counts, bench);
+            let key = link.key();
+            let calibrated = self
+                .calibration
+                .as_ref()
+                .and_then(|calibrated| Some((calibrated.id, calibrated.settings(&key, settings)?)));
+            let of_link = calibrated.as_ref().map_or(settings, |(_, with)| with);
+            let evaluation = link.evaluate(of_link, first, last, counts, bench);
             closed.push(Closed {
-                key: link.key(),
+                key,
+                calibration: calibrated.map(|(id, _)| id),
                 start_us,
                 end_us,
                 evaluation,

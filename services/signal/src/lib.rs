@@ -6,6 +6,7 @@
 //! of a partition, [`handler`] shares the partitions among processes, `board` shows the zones to callers, `grpc` serves them.
 
 mod board;
+pub mod calibration;
 pub mod config;
 pub mod detector;
 pub mod device;
@@ -16,6 +17,7 @@ pub mod order;
 pub mod outputs;
 pub mod pipeline;
 pub mod processing;
+mod watch;
 pub mod window;
 mod worker;
 pub mod zone;

@@ -477,6 +477,9 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
         ),
         ("layout".to_owned(), json!(window.key.layout)),
     ]);
+    if let Some(calibration) = window.calibration {
+        extra.insert("calibration_id".to_owned(), json!(calibration));
+    }
     if let Some(reason) = evaluation.verdict.reason {
         extra.insert("reason".to_owned(), json!(reason.code()));
     }

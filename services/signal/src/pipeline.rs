@@ -17,6 +17,7 @@ use proto::signal::v1::SignalWindow;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::calibration::Calibrated;
 use crate::config::Settings;
 use crate::device::{Closed, Device, Fate, KeptLink, Onset};
 use crate::link::Bench;
@@ -104,6 +105,8 @@ pub struct Pipeline {
     settings: Settings,
     outputs: Outputs,
     devices: BTreeMap<Key, Device>,
+    /// Empty-room calibrations in use, by device.
+    calibrations: BTreeMap<String, Arc<Calibrated>>,
     /// Wall time at which a tick first saw each device silent.
     silent: BTreeMap<Key, (u64, i64)>,
     zones: Zones,
@@ -122,6 +125,7 @@ impl Pipeline {
             outputs: Outputs::new(service.into(), &settings),
             settings,
             devices: BTreeMap::new(),
+            calibrations: BTreeMap::new(),
             silent: BTreeMap::new(),
             zones: Zones::default(),
             bench: Bench::default(),
@@ -161,8 +165,9 @@ impl Pipeline {
                 return;
             }
             self.zones.forget_device(&key.0, &key.1);
-            self.devices
-                .insert(key.clone(), Device::new(published.source, published.run_id));
+            let mut device = Device::new(published.source, published.run_id);
+            device.calibration = self.calibrations.get(&published.device).cloned();
+            self.devices.insert(key.clone(), device);
         }
         let Some(device) = self.devices.get_mut(&key) else {
             return;
@@ -224,6 +229,30 @@ impl Pipeline {
         changed.iter().map(|zone| zone_output(zone, true)).collect()
     }
 
+    /// The windows of `device` that close from now on are held against this calibration, or none.
+    pub fn calibrate(&mut self, device: &str, calibrated: Option<Calibrated>) {
+        let calibrated = calibrated.map(Arc::new);
+        match &calibrated {
+            Some(calibrated) => {
+                if self.calibrations.len() >= MOST_DEVICES
+                    && !self.calibrations.contains_key(device)
+                {
+                    return;
+                }
+                self.calibrations
+                    .insert(device.to_owned(), Arc::clone(calibrated));
+            }
+            None => {
+                self.calibrations.remove(device);
+            }
+        }
+        for ((_, name), state) in &mut self.devices {
+            if name == device {
+                state.calibration.clone_from(&calibrated);
+            }
+        }
+    }
+
     /// The zones.
     #[must_use]
     pub fn zones(&self) -> &Zones {
@@ -272,10 +301,12 @@ impl Pipeline {
             return;
         };
         for kept in kept.devices {
+            let calibration = self.calibrations.get(&kept.device).cloned();
             let device = self
                 .devices
                 .entry((kept.zone, kept.device))
                 .or_insert_with(|| Device::new(kept.source, kept.run));
+            device.calibration = calibration;
             device.onset = kept.onset;
             device.failures = kept.failures;
             device.resume_links(&kept.links);

@@ -21,6 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::board::Board;
 use crate::config::{Config, micros};
 use crate::pipeline::{Input, Kept, Output, Pipeline, What};
+use crate::watch::Calibrations;
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -121,6 +122,7 @@ pub struct Worker {
     state: Kv,
     pipeline: Pipeline,
     decoder: Decoder,
+    calibrations: Calibrations,
     /// When, and with what, the state was last written.
     checkpointed: Option<(Instant, Kept)>,
 }
@@ -153,6 +155,7 @@ impl Worker {
             state,
             pipeline,
             decoder: Decoder::default(),
+            calibrations: Calibrations::new(bus.kv(bus::table::CALIBRATIONS).await?),
             checkpointed: None,
             shared,
         })
@@ -214,7 +217,7 @@ impl Worker {
         let mut computing = Duration::ZERO;
         for message in batch {
             let frame_began = Instant::now();
-            let outputs = self.outputs(message);
+            let outputs = self.outputs(message).await;
             let took = frame_began.elapsed();
             computing += took;
             if !self.owned() {
@@ -236,7 +239,7 @@ impl Worker {
         Ok(())
     }
 
-    fn outputs(&mut self, message: &DataMessage) -> Vec<Output> {
+    async fn outputs(&mut self, message: &DataMessage) -> Vec<Output> {
         let (frame, published) = match self.decoder.decode(&message.payload) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -248,6 +251,10 @@ impl Worker {
                 return Vec::new();
             }
         };
+        if self.calibrations.unseen(&published) {
+            let found = self.calibrations.of(&published.device).await;
+            self.pipeline.calibrate(&published.device, found);
+        }
         let trace = message.traceparent.as_deref().map(Arc::from);
         self.pipeline.push(&Input {
             stream_sequence: message.sequence,
@@ -258,6 +265,9 @@ impl Worker {
     }
 
     async fn tick(&mut self) -> anyhow::Result<()> {
+        for (device, found) in self.calibrations.renewed().await {
+            self.pipeline.calibrate(&device, found);
+        }
         let stale = micros(self.shared.config.stale_after_s);
         for output in self.pipeline.tick(Timestamp::now().as_micros(), stale) {
             self.publish(output, Duration::ZERO).await?;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use events::DataSource;
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
 use crate::detector::LinkState;
 use crate::device::Closed;
 use crate::link::LinkKey;
@@ -34,6 +36,8 @@ pub struct Evidence {
     pub end_us: i64,
     /// Why.
     pub reason: &'static str,
+    /// The calibration that the threshold comes from.
+    pub calibration: Option<Uuid>,
 }
 
 /// The state of one zone.
@@ -240,5 +244,6 @@ fn evidence_of(window: &Closed) -> Evidence {
             .verdict
             .reason
             .map_or("", crate::detector::Reason::code),
+        calibration: window.calibration,
     }
 }

@@ -11,6 +11,7 @@
 //! repeated publish one message, for two minutes.
 
 mod batch;
+pub mod calibration;
 mod claims;
 mod connect;
 mod consume;

@@ -177,6 +177,8 @@ pub struct BucketSpec {
 
 /// Bucket of the readers' positions.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// Bucket of the calibrations; see [`crate::calibration`].
+pub const CALIBRATIONS: &str = "calibrations";
 /// Bucket of the aggregates' snapshots.
 pub const SNAPSHOTS: &str = "snapshots";
 
@@ -199,6 +201,13 @@ pub static BUCKETS: &[BucketSpec] = &[
         description: "states of aggregates, to bound their replay",
         history: 1,
         max_bytes: 64 * MIB,
+        storage: Storage::File,
+    },
+    BucketSpec {
+        name: CALIBRATIONS,
+        description: "calibrations of devices and empty rooms, and which are in use",
+        history: 1,
+        max_bytes: 32 * MIB,
         storage: Storage::File,
     },
     BucketSpec {

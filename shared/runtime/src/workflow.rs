@@ -162,15 +162,14 @@ impl Workflows {
     /// # Errors
     /// Where its first event cannot be stored.
     pub async fn start(&self, new: NewWorkflow) -> Result<Begun, WorkflowError> {
+        if let Some(known) = self.of_request(new.kind, &new.request_id).await? {
+            return Ok(Begun::Known(Box::new(known)));
+        }
         let id = if new.request_id.is_empty() {
             Uuid::now_v7()
         } else {
-            let request = format!("{}/{}/{}", self.0.service, new.kind, new.request_id);
-            Uuid::new_v5(&NAMESPACE, request.as_bytes())
+            self.0.id(new.kind, &new.request_id)
         };
-        if let Ok(known) = self.get(id).await {
-            return Ok(Begun::Known(Box::new(known)));
-        }
         let now = Timestamp::now();
         let event = WorkflowStarted {
             workflow_id: WorkflowId(id),
@@ -221,6 +220,25 @@ impl Workflows {
             Ok(workflow)
         } else {
             Err(WorkflowError::NotFound(id))
+        }
+    }
+
+    /// The workflow that an earlier request of the same `kind` and `request_id` began, if any; none for an empty id.
+    ///
+    /// # Errors
+    /// Where the events cannot be read.
+    pub async fn of_request(
+        &self,
+        kind: &str,
+        request_id: &str,
+    ) -> Result<Option<Workflow>, WorkflowError> {
+        if request_id.is_empty() {
+            return Ok(None);
+        }
+        match self.get(self.0.id(kind, request_id)).await {
+            Ok(known) => Ok(Some(known)),
+            Err(WorkflowError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -330,6 +348,12 @@ enum Append {
 impl Inner {
     fn known(&self) -> MutexGuard<'_, BTreeMap<Uuid, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id that follows from a request.
+    fn id(&self, kind: &str, request_id: &str) -> Uuid {
+        let request = format!("{}/{kind}/{request_id}", self.service);
+        Uuid::new_v5(&NAMESPACE, request.as_bytes())
     }
 
     fn metadata(&self) -> Metadata {
