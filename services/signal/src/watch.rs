@@ -51,10 +51,18 @@ impl Calibrations {
         true
     }
 
-    /// The one in use. Where it cannot be read, there is none: that is logged, and looked up again.
-    pub async fn of(&self, device: &str) -> Option<Calibrated> {
+    /// The one in use. Where it cannot be read, nothing is known of it: that is logged, and it is looked up again.
+    pub async fn of(&mut self, device: &str) -> Option<Option<Calibrated>> {
+        let found = self.look_up(device).await;
+        if found.is_none() {
+            self.seen.remove(device);
+        }
+        found
+    }
+
+    async fn look_up(&self, device: &str) -> Option<Option<Calibrated>> {
         match self.read(device).await {
-            Ok(found) => found.as_ref().and_then(Calibrated::of),
+            Ok(found) => Some(found.as_ref().and_then(Calibrated::of)),
             Err(error) => {
                 tracing::warn!(device, %error, "the calibration in use could not be read");
                 None
@@ -62,7 +70,7 @@ impl Calibrations {
         }
     }
 
-    /// Those of live devices, where it is time to look.
+    /// Those of live devices, where it is time to look. What cannot be read now stays as it was.
     pub async fn renewed(&mut self) -> Vec<(String, Option<Calibrated>)> {
         if self.renewed.elapsed() < RENEW_EVERY {
             return Vec::new();
@@ -70,8 +78,10 @@ impl Calibrations {
         self.renewed = Instant::now();
         let mut found = Vec::new();
         for (device, (_, run)) in &self.seen {
-            if run.is_none() {
-                found.push((device.clone(), self.of(device).await));
+            if run.is_none()
+                && let Some(calibrated) = self.look_up(device).await
+            {
+                found.push((device.clone(), calibrated));
             }
         }
         found

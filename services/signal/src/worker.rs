@@ -251,8 +251,9 @@ impl Worker {
                 return Vec::new();
             }
         };
-        if self.calibrations.unseen(&published) {
-            let found = self.calibrations.of(&published.device).await;
+        if self.calibrations.unseen(&published)
+            && let Some(found) = self.calibrations.of(&published.device).await
+        {
             self.pipeline.calibrate(&published.device, found);
         }
         let trace = message.traceparent.as_deref().map(Arc::from);
