@@ -55,8 +55,9 @@ proptest! {
         prop_assert_eq!(found, header);
         prop_assert_eq!(frame.samples, samples);
         // 8 bits and a common exponent: exact where the largest magnitude of the frame has bit 10.
+        let eight_bits = |part: i16| f32::from((part / 128).max(-255)) * 4.0;
         let mut floats: Vec<Complex32> = parts.iter()
-            .map(|(re, im)| Complex32::new(f32::from(re / 128) * 4.0, f32::from(im / 128) * 4.0)).collect();
+            .map(|(re, im)| Complex32::new(eight_bits(*re), eight_bits(*im))).collect();
         floats[0] = Complex32::new(1024.0, 0.0);
         let bytes = nexmon::encode(&header, &floats, nexmon::Chip::Bcm4358, trailer).unwrap();
         prop_assert_eq!(nexmon::decode(&bytes, Some(nexmon::Chip::Bcm4358), 0, 0).unwrap().1.samples, floats);
