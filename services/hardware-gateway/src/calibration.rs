@@ -4,9 +4,11 @@
 //! functions), [`store`] keeps what came of it as versions that never change, and [`run`] is the operation. Each ends with a
 //! `hardware.device_calibrated` of each device, well or badly.
 
+mod announce;
 pub mod antenna_phase;
 pub mod collect;
 pub mod empty_room;
+mod keep;
 pub mod noise_floor;
 pub mod run;
 pub mod store;
@@ -254,8 +256,7 @@ impl Calibrations {
                 let workflow = run.workflow();
                 let calibrations = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    run::run(&calibrations, run, request, tap).await;
-                    drop(held);
+                    run::run(&calibrations, run, request, tap, held).await;
                 });
                 Ok(workflow)
             }

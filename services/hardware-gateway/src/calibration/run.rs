@@ -6,22 +6,16 @@ use std::time::Duration;
 
 use bus::Tap;
 use csi::wire::Decoder;
-use events::hardware::DeviceCalibrated;
-use events::{CalibrationId, DataSource, DeviceId, Name, Timestamp};
-use proto::csi::v1::DataSource as WireSource;
 use proto::gateway::v1 as pb;
 use runtime::Run;
 use serde_json::{Value, json};
-use sha2::Digest as _;
 use tokio::time::Instant;
 use tonic::Code;
-use uuid::Uuid;
 
-use super::collect::{Collector, LinkFrames};
-use super::{
-    Calibrations, Kind, Measured, Refusal, Request, antenna_phase, empty_room, noise_floor,
-};
-use crate::error::chain;
+use super::announce::announce;
+use super::collect::Collector;
+use super::keep::{Links, describe, keep};
+use super::{Calibrations, Held, Kind, Refusal, Request, antenna_phase, empty_room, noise_floor};
 
 /// How often time is looked at while no frame comes.
 const TICK: Duration = Duration::from_millis(200);
@@ -46,8 +40,14 @@ enum Collected {
     Draining,
 }
 
-/// Runs it to its end.
-pub async fn run(calibrations: &Arc<Calibrations>, mut run: Run, request: Request, tap: Tap) {
+/// Runs it to its end. The devices are free for the next calibration before the end is told.
+pub async fn run(
+    calibrations: &Arc<Calibrations>,
+    mut run: Run,
+    request: Request,
+    tap: Tap,
+    held: Held,
+) {
     let mut devices: BTreeMap<String, Progress> = request
         .devices
         .iter()
@@ -75,6 +75,7 @@ pub async fn run(calibrations: &Arc<Calibrations>, mut run: Run, request: Reques
                 )
                 .await;
             }
+            drop(held);
             return run.cancelled().await;
         }
         Collected::All => {}
@@ -105,6 +106,7 @@ pub async fn run(calibrations: &Arc<Calibrations>, mut run: Run, request: Reques
             Err(refusal) => failed.push((device, refusal)),
         }
     }
+    drop(held);
     match failed.first() {
         Some((_, first)) if made.is_empty() => {
             let messages: Vec<String> = failed
@@ -230,8 +232,6 @@ fn too_few(reason: &'static str, what: &str, collector: &Collector, request: &Re
     )
 }
 
-type Links = Vec<(pb::LinkCalibration, Measured)>;
-
 async fn measure(collector: Arc<Collector>, kind: Kind) -> Result<Links, Refusal> {
     let computing = tokio::task::spawn_blocking(move || {
         let mut links = Vec::new();
@@ -251,189 +251,6 @@ async fn measure(collector: Arc<Collector>, kind: Kind) -> Result<Links, Refusal
     computing
         .await
         .unwrap_or_else(|_| Err(Refusal::new("internal", "the computation failed")))
-}
-
-fn describe(link: &LinkFrames) -> pb::LinkCalibration {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    pb::LinkCalibration {
-        transmitter: link
-            .transmitter
-            .map(|mac| bytes::Bytes::copy_from_slice(&mac))
-            .unwrap_or_default(),
-        layout: link.layout.name.to_owned(),
-        subcarriers: count(link.layout.len()),
-        antennas: u32::from(link.antennas),
-        ppdu: ppdu(link.ppdu).to_owned(),
-        channel: link.channel.map(u32::from),
-        bandwidth_mhz: link.bandwidth_mhz.map(u32::from),
-        frames: link.receive_us.len() as u64,
-        receive_chain: link.chain.map(|chain| u32::from(chain.core)),
-        spatial_stream: link.chain.map(|chain| u32::from(chain.stream)),
-        result: None,
-    }
-}
-
-fn ppdu(ppdu: csi::Ppdu) -> &'static str {
-    match ppdu {
-        csi::Ppdu::Unknown => "",
-        csi::Ppdu::NonHt => "non_ht",
-        csi::Ppdu::Ht => "ht",
-        csi::Ppdu::Vht => "vht",
-        csi::Ppdu::He => "he",
-        csi::Ppdu::Eht => "eht",
-    }
-}
-
-/// Stores what was measured as the device's next version.
-async fn keep(
-    calibrations: &Calibrations,
-    run: &Run,
-    request: &Request,
-    device: &str,
-    collector: &Collector,
-    measured: Links,
-) -> Result<pb::Calibration, Refusal> {
-    let (first, last) = collector.span_us.unwrap_or_default();
-    let (source, replay) = collector.origin.unwrap_or((DataSource::Live, None));
-    let now = Timestamp::now();
-    #[allow(clippy::cast_possible_truncation)]
-    let expires = Timestamp::from_micros(
-        now.as_micros()
-            .saturating_add((request.valid_days * 86_400e6) as i64),
-    );
-    let parameters = format!("{} seconds={}", request.kind.parameters(), request.seconds);
-    // Of several links the worst counts.
-    let least = |of: fn(&Measured) -> Option<f64>| {
-        measured.iter().filter_map(|(_, m)| of(m)).reduce(f64::min)
-    };
-    let calibration = pb::Calibration {
-        calibration_id: id(run, device).to_string(),
-        device: device.to_owned(),
-        kind: match request.kind {
-            Kind::NoiseFloor => pb::CalibrationKind::NoiseFloor,
-            Kind::AntennaPhase => pb::CalibrationKind::AntennaPhase,
-            Kind::EmptyRoom => pb::CalibrationKind::EmptyRoom,
-        }
-        .into(),
-        version: 0,
-        zone: collector.zone.clone(),
-        source: match source {
-            DataSource::Live => WireSource::Live,
-            DataSource::Replay => WireSource::Replay,
-            DataSource::Simulated => WireSource::Simulated,
-        }
-        .into(),
-        run_id: replay.map(|run| run.to_string()).unwrap_or_default(),
-        start_time: Some(time(Timestamp::from_micros(first))),
-        end_time: Some(time(Timestamp::from_micros(last))),
-        create_time: Some(time(now)),
-        expire_time: Some(time(expires)),
-        frames_used: collector.frames,
-        frames_missed: collector.missed,
-        parameters_digest: hex::encode(sha2::Sha256::digest(parameters.as_bytes())),
-        parameters,
-        quality_before: least(|m| m.quality_before),
-        quality_after: least(|m| m.quality_after),
-        links: measured
-            .into_iter()
-            .map(|(link, measured)| pb::LinkCalibration {
-                result: Some(measured.result),
-                ..link
-            })
-            .collect(),
-        in_use: false,
-        operation: format!("operations/{}", run.id()),
-    };
-    calibrations
-        .store
-        .add(calibration, request.kind, request.activate)
-        .await
-        .map_err(|error| Refusal::new("not_stored", chain(&error)))
-}
-
-/// Appends `hardware.device_calibrated`.
-async fn announce(
-    calibrations: &Calibrations,
-    run: &Run,
-    request: &Request,
-    device: &str,
-    collector: Option<&Collector>,
-    outcome: Result<&pb::Calibration, &Refusal>,
-) {
-    let Ok(name) = Name::new(device) else { return };
-    let made = outcome.ok();
-    let results = made.map(|c| c.links.iter().filter_map(|link| link.result.as_ref()));
-    let (mut noise, mut offsets, mut corrections) = (None, Vec::new(), Vec::new());
-    if let Some(result) = results.and_then(|mut results| results.next()) {
-        match result {
-            pb::link_calibration::Result::NoiseFloor(floor) => noise = floor.reported_dbm,
-            pb::link_calibration::Result::AntennaPhase(phase) => {
-                offsets.clone_from(&phase.offsets);
-                corrections.clone_from(&phase.corrections);
-            }
-            pb::link_calibration::Result::EmptyRoom(_) => {}
-        }
-    }
-    let (before, after) = made.map_or((None, None), |c| (c.quality_before, c.quality_after));
-    let improvement = before
-        .zip(after)
-        .filter(|(before, _)| *before > 0.0)
-        .map(|(before, after)| 100.0 * (after - before) / before);
-    let at = collector
-        .and_then(|collector| collector.span_us)
-        .map_or_else(Timestamp::now, |(_, last)| Timestamp::from_micros(last));
-    #[allow(clippy::cast_possible_truncation)]
-    let narrow = |value: f64| value as f32;
-    let event = DeviceCalibrated {
-        device_id: DeviceId(name.clone()),
-        calibration_id: CalibrationId(id(run, device)),
-        timestamp: at,
-        success: made.is_some(),
-        calibration_type: request.kind.as_str().to_owned(),
-        duration_seconds: collector.map_or(0.0, Collector::covered_s),
-        noise_floor_db: noise,
-        antenna_offsets: offsets,
-        phase_correction: corrections,
-        quality_before: before.map(narrow),
-        quality_after: after.map(narrow),
-        improvement_percent: improvement.map(narrow),
-    };
-    let mut extra = vec![(
-        "operation".to_owned(),
-        json!(format!("operations/{}", run.id())),
-    )];
-    if let Err(refusal) = outcome {
-        extra.push(("reason".to_owned(), json!(refusal.reason)));
-        extra.push(("message".to_owned(), json!(refusal.message)));
-    }
-    if let Some(made) = made {
-        extra.push(("version".to_owned(), json!(made.version)));
-        extra.push(("in_use".to_owned(), json!(made.in_use)));
-    }
-    let origin = collector.and_then(|collector| collector.origin);
-    if let Err(error) = calibrations
-        .devices
-        .calibrated(&name, &event, extra, origin)
-        .await
-    {
-        tracing::warn!(
-            device,
-            error = chain(&error),
-            "hardware.device_calibrated could not be stored"
-        );
-    }
-}
-
-fn id(run: &Run, device: &str) -> Uuid {
-    Uuid::new_v5(&run.id(), device.as_bytes())
-}
-
-fn time(time: Timestamp) -> prost_types::Timestamp {
-    let micros = time.as_micros();
-    prost_types::Timestamp {
-        seconds: micros.div_euclid(1_000_000),
-        nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default(),
-    }
 }
 
 fn code(reason: &str) -> Code {

@@ -8,9 +8,11 @@
     clippy::indexing_slicing
 )]
 
+mod calibration;
 mod configuration;
 mod health;
 mod maintenance;
 mod moving;
 mod sandbox;
+mod simulated;
 mod zones;

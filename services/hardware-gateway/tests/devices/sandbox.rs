@@ -29,6 +29,7 @@ pub struct Sandbox {
     pub bus: Bus,
     pub devices: DeviceServiceClient<Channel>,
     pub zones: ZoneServiceClient<Channel>,
+    pub channel: Channel,
     pub socket: UdpSocket,
     service: Option<(Process, Started)>,
     server: Server,
@@ -49,11 +50,12 @@ impl Sandbox {
             ..bus::Config::default()
         };
         let bus = Bus::connect(config).await.unwrap();
-        let (service, devices, zones, socket) = gateway(&server).await;
+        let (service, channel, socket) = gateway(&server).await;
         Self {
             bus,
-            devices,
-            zones,
+            devices: DeviceServiceClient::new(channel.clone()),
+            zones: ZoneServiceClient::new(channel.clone()),
+            channel,
             socket,
             service: Some(service),
             server,
@@ -64,8 +66,10 @@ impl Sandbox {
     pub async fn restart(&mut self) {
         let (process, _) = self.service.take().unwrap();
         process.stop().await;
-        let (service, devices, zones, socket) = gateway(&self.server).await;
-        (self.devices, self.zones, self.socket) = (devices, zones, socket);
+        let (service, channel, socket) = gateway(&self.server).await;
+        self.devices = DeviceServiceClient::new(channel.clone());
+        self.zones = ZoneServiceClient::new(channel.clone());
+        (self.channel, self.socket) = (channel, socket);
         self.service = Some(service);
     }
 
@@ -115,14 +119,7 @@ impl Sandbox {
     }
 }
 
-async fn gateway(
-    server: &Server,
-) -> (
-    (Process, Started),
-    DeviceServiceClient<Channel>,
-    ZoneServiceClient<Channel>,
-    UdpSocket,
-) {
+async fn gateway(server: &Server) -> ((Process, Started), Channel, UdpSocket) {
     let settings = format!(
         "[nats]\nurl = \"{}\"\nstorage_scale = 0.1\n[hardware_gateway]\ndevice_timeout_s = 1.5\n\
          [hardware_gateway.health]\nwindow_s = 1\nraise_after_s = 0.5\nclear_after_s = 0.5\n",
@@ -141,12 +138,7 @@ async fn gateway(
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let udp = started.announced.iter().find(|(name, _)| *name == "udp");
     socket.connect(udp.unwrap().1).unwrap();
-    (
-        (process, started),
-        DeviceServiceClient::new(channel.clone()),
-        ZoneServiceClient::new(channel),
-        socket,
-    )
+    ((process, started), channel, socket)
 }
 
 /// A datagram of node 7, byte by byte as the firmware writes it: channel 6, 20 MHz, 64 subcarriers.
