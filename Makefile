@@ -6,7 +6,7 @@ STAMP := $(TOOLS)/.stamp
 export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
 SOURCE ?= recording
 
-.PHONY: help tools build test lint demo bench bench-decode train clean
+.PHONY: help tools build test lint demo bench bench-decode accuracy train clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -47,6 +47,9 @@ bench-decode: ## Decoding speed beside csiread and CSIKit, on the same files in 
 		-r tests/bench_decode/requirements.txt && touch $(BENCH_DECODE)/.stamp; } || echo "SKIPPED csiread and CSIKit: pip failed"
 	cargo build --locked --release -p csi --example decode_speed
 	PYTHONPATH=$(BENCH_DECODE) python3 tests/bench_decode/bench_decode.py --program $${CARGO_TARGET_DIR:-target}/release/examples/decode_speed
+
+accuracy: ## Measure motion, breathing and features on the labelled recordings, and write docs/accuracy.md and .json
+	cargo run --locked -p accuracy
 
 train: ## Train the activity model again from the public recordings, and measure it (docs/accuracy-activity.md)
 	test -x training/.venv/bin/python || python3 -m venv training/.venv
