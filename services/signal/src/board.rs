@@ -17,7 +17,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::baseline::NoDistance;
+use crate::breathing::{Absent, Breath};
 use crate::detector::LinkState;
+use crate::outputs::presence_state;
+use crate::presence::{Rules, State};
 use crate::zone::{Evidence, Zone};
 
 /// What instances say of their zones to one another.
@@ -51,16 +55,18 @@ pub struct Board {
     updates: broadcast::Sender<Arc<Update>>,
     shared: Arc<AtomicBool>,
     method: Arc<str>,
+    rules: Arc<Rules>,
 }
 
 impl Board {
-    /// Nothing known; `method` says in each evidence how it was concluded.
-    pub fn new(method: &str) -> Self {
+    /// Nothing known; `method` says in each evidence how it was concluded, `rules` what distances are held against.
+    pub fn new(method: &str, rules: &Rules) -> Self {
         Self {
             states: Arc::default(),
             updates: broadcast::channel(LAG).0,
             shared: Arc::default(),
             method: method.into(),
+            rules: Arc::new(rules.clone()),
         }
     }
 
@@ -68,7 +74,7 @@ impl Board {
     pub fn put(&self, name: &str, zone: &Zone, changed: bool) {
         self.take(Update {
             changed,
-            state: render(name, zone, &self.method),
+            state: render(name, zone, &self.method, &self.rules),
             own: true,
         });
     }
@@ -195,7 +201,7 @@ fn read(me: Uuid, message: &[u8]) -> Option<Update> {
     })
 }
 
-fn render(name: &str, zone: &Zone, method: &str) -> pb::ZoneState {
+fn render(name: &str, zone: &Zone, method: &str, rules: &Rules) -> pb::ZoneState {
     pb::ZoneState {
         zone: name.to_owned(),
         state: motion_state(zone.state).into(),
@@ -210,7 +216,11 @@ fn render(name: &str, zone: &Zone, method: &str) -> pb::ZoneState {
         evidence: zone
             .evidence
             .iter()
-            .flat_map(|(device, links)| links.iter().map(|link| evidence(device, link, method)))
+            .flat_map(|(device, links)| {
+                links
+                    .iter()
+                    .map(|link| evidence(device, link, method, rules))
+            })
             .collect(),
         source: match zone.source {
             events::DataSource::Live => WireSource::Live,
@@ -218,10 +228,16 @@ fn render(name: &str, zone: &Zone, method: &str) -> pb::ZoneState {
             events::DataSource::Simulated => WireSource::Simulated,
         }
         .into(),
+        presence: presence_state(zone.presence.state).into(),
+        presence_since: Some(timestamp(zone.presence.since_us)),
+        presence_reason: zone.presence.reason.clone(),
+        presence_confidence: (zone.presence.state == State::Present)
+            .then_some(zone.presence.confidence),
+        breaths_per_minute: zone.breaths_per_minute().map(narrow),
     }
 }
 
-fn evidence(device: &str, link: &Evidence, method: &str) -> pb::LinkEvidence {
+fn evidence(device: &str, link: &Evidence, method: &str, rules: &Rules) -> pb::LinkEvidence {
     let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     pb::LinkEvidence {
         device: device.to_owned(),
@@ -240,6 +256,24 @@ fn evidence(device: &str, link: &Evidence, method: &str) -> pb::LinkEvidence {
             .calibration
             .map(|id| id.to_string())
             .unwrap_or_default(),
+        breathing: Some(breathing(&link.breath)),
+        baseline: Some(pb::BaselineEvidence {
+            distance: link.distance.ok().map(narrow),
+            near: narrow(rules.near),
+            far: narrow(rules.far),
+            reason: link.distance.err().map_or("", NoDistance::code).to_owned(),
+        }),
+    }
+}
+
+fn breathing(breath: &Breath) -> pb::BreathingEvidence {
+    let rate = breath.rate.ok();
+    pb::BreathingEvidence {
+        breaths_per_minute: rate.map(|rate| narrow(rate.bpm)),
+        snr_db: rate.map(|rate| narrow(rate.snr_db)),
+        peak: rate.map(|rate| narrow(rate.peak)),
+        window_seconds: narrow(breath.window_s),
+        reason: breath.rate.err().map_or("", Absent::code).to_owned(),
     }
 }
 

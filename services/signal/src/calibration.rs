@@ -1,4 +1,6 @@
-//! The empty-room calibration in use of a device: what of it the decision on motion takes.
+//! The empty-room calibration in use of a device: what of it the decisions take.
+
+use std::sync::Arc;
 
 use proto::gateway::v1::{Calibration, link_calibration};
 use uuid::Uuid;
@@ -9,12 +11,33 @@ use crate::link::LinkKey;
 /// Threshold below which no calibration leads: less is within what rounding and interference do.
 pub const LOWEST: f64 = 0.1;
 
+/// What was learnt of one link with nobody there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EmptyLink {
+    /// Median and spread of gain-normalised amplitude of each valid sample, as rows have them.
+    pub amplitude: Vec<f32>,
+    /// See `amplitude`.
+    pub spread: Vec<f32>,
+    /// The channel that it was learnt on, where known.
+    pub channel: Option<u32>,
+    /// The bandwidth, MHz, where known.
+    pub bandwidth_mhz: Option<u32>,
+    /// Quantiles 0.5, 0.9, 0.99 and 1 of the motion statistic.
+    pub quantiles: Vec<f64>,
+    /// Windows that those rest on.
+    pub windows: u32,
+    /// Threshold that was learnt.
+    pub threshold: f64,
+    /// Length of the windows that were learnt from, seconds.
+    pub window_s: f64,
+}
+
 /// The calibration in use of one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibrated {
     /// Its id.
     pub id: Uuid,
-    links: Vec<(LinkKey, f64, f64)>,
+    links: Vec<(LinkKey, Arc<EmptyLink>)>,
 }
 
 impl Calibrated {
@@ -39,22 +62,44 @@ impl Calibrated {
                 },
             };
             let usable = room.motion_threshold.is_finite() && room.window_seconds.is_finite();
-            usable.then_some((key, room.motion_threshold, room.window_seconds))
+            let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+            let shaped = room.amplitude.len() == room.amplitude_spread.len()
+                && finite(&room.amplitude)
+                && finite(&room.amplitude_spread);
+            let learnt = |values: &[f32]| if shaped { values.to_vec() } else { Vec::new() };
+            let of = EmptyLink {
+                amplitude: learnt(&room.amplitude),
+                spread: learnt(&room.amplitude_spread),
+                channel: link.channel,
+                bandwidth_mhz: link.bandwidth_mhz,
+                quantiles: room.motion_quantiles.clone(),
+                windows: room.windows,
+                threshold: room.motion_threshold,
+                window_s: room.window_seconds,
+            };
+            usable.then(|| (key, Arc::new(of)))
         });
         let links: Vec<_> = links.collect();
         let id = Uuid::parse_str(&kept.calibration_id).ok()?;
         (!links.is_empty()).then_some(Self { id, links })
     }
 
+    /// What was learnt of a link; absent for a link in another layout.
+    #[must_use]
+    pub fn link(&self, link: &LinkKey) -> Option<&Arc<EmptyLink>> {
+        let found = self.links.iter().find(|(key, _)| key == link);
+        found.map(|(_, learnt)| learnt)
+    }
+
     /// The settings for a link: with its threshold, and the level of release in the same ratio to it. Absent for a link in
     /// another layout, and for windows of another length than those that were learnt from.
     #[must_use]
     pub fn settings(&self, link: &LinkKey, settings: &Settings) -> Option<Settings> {
-        let fits = |(key, _, window): &&(LinkKey, f64, f64)| {
-            key == link && (window - settings.window_s).abs() < 1e-6
-        };
-        let (_, threshold, _) = self.links.iter().find(fits)?;
-        let threshold = threshold.clamp(LOWEST, 1.0);
+        let learnt = self.link(link)?;
+        if (learnt.window_s - settings.window_s).abs() >= 1e-6 {
+            return None;
+        }
+        let threshold = learnt.threshold.clamp(LOWEST, 1.0);
         Some(Settings {
             release: settings.release / settings.threshold * threshold,
             threshold,

@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::presence;
+
 /// The signal service's own configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How motion is decided.
     pub motion: Settings,
+    /// How presence is decided.
+    pub presence: presence::Rules,
     /// Frames taken from the data plane at once.
     pub batch: usize,
     /// Publishes that may be waiting for their acks at once.
@@ -86,6 +90,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             motion: Settings::default(),
+            presence: presence::Rules::default(),
             batch: 512,
             in_flight: 4096,
             checkpoint_interval_s: 0.5,
@@ -210,6 +215,7 @@ pub(crate) fn micros(seconds: f64) -> i64 {
 impl runtime::ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         self.motion.validate()?;
+        self.presence.validate()?;
         self.processing.validate()?;
         if self.batch == 0 {
             return Err("batch = 0: must be at least 1".to_owned());

@@ -14,6 +14,7 @@ use crate::config::{Settings, micros};
 use crate::detector::{Counts, LinkState};
 use crate::link::{Bench, Evaluation, Link, LinkKey, Taken};
 use crate::order::{Order, Place, Tallies};
+use crate::presence::Presence;
 
 /// Links of one device at most; the one that was silent longest makes room.
 const MOST_LINKS: usize = 16;
@@ -59,6 +60,8 @@ pub struct Closed {
     pub newest_frame: Uuid,
     /// Gateway's wall clock at the newest frame.
     pub ingest_time_us: i64,
+    /// Presence in the zone after this window.
+    pub presence: Presence,
 }
 
 /// What became of a frame.
@@ -91,7 +94,7 @@ pub struct Device {
     /// Where they come from.
     pub source: DataSource,
     /// The empty-room calibration in use.
-    pub calibration: Option<Arc<Calibrated>>,
+    calibration: Option<Arc<Calibrated>>,
     order: Order,
     tallies: Tallies,
     slot: Option<i64>,
@@ -136,6 +139,21 @@ impl Device {
             newest_frame: Uuid::nil(),
             ingest_time_us: 0,
             newest_in_stream: 0,
+        }
+    }
+
+    /// The windows that close from now on are held against this calibration, or none.
+    pub fn calibrate(&mut self, calibration: Option<Arc<Calibrated>>) {
+        self.calibration = calibration;
+        for link in &mut self.links {
+            link.calibrate(self.calibration.as_deref());
+        }
+    }
+
+    /// Nobody is in the zone: the baselines of links below the distance `near` follow.
+    pub fn follow(&mut self, hop_s: f64, near: f64) {
+        for link in &mut self.links {
+            link.follow(hop_s, near);
         }
     }
 
@@ -221,7 +239,9 @@ impl Device {
                 if self.links.len() >= MOST_LINKS {
                     self.links.remove(0);
                 }
-                self.links.push(Link::new(frame, slot));
+                let mut link = Link::new(frame, slot);
+                link.calibrate(self.calibration.as_deref());
+                self.links.push(link);
                 self.links.len() - 1
             }
         };
@@ -292,6 +312,7 @@ impl Device {
                 trace: self.trace.clone(),
                 newest_frame: self.newest_frame,
                 ingest_time_us: self.ingest_time_us,
+                presence: Presence::default(),
             });
         }
         let windows = closed.get_mut(begin..).unwrap_or_default();

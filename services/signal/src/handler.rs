@@ -25,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(500);
 pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let claims = bus.claims("signal").await?;
-    let board = Board::new(&outputs::method(&config.motion));
+    let board = Board::new(&outputs::method(&config.motion), &config.presence);
     let processing = processing::start(rt, &bus, config.processing.clone()).await?;
     let shared = Shared {
         bus: bus.clone(),

@@ -13,6 +13,9 @@ use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::baseline::{Baseline, NoDistance};
+use crate::breathing::{Breath, Monitor};
+use crate::calibration::Calibrated;
 use crate::config::Settings;
 use crate::detector::{Counts, LinkState, Verdict, judge};
 use crate::window::{Mark, PhaseSteadiness, Rows};
@@ -103,6 +106,10 @@ pub struct Evaluation {
     pub features: Vec<f32>,
     /// Ids of announced frames, oldest first.
     pub announced: Vec<Uuid>,
+    /// What is known of breathing.
+    pub breath: Breath,
+    /// Distance from the empty room.
+    pub distance: Result<f64, NoDistance>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,6 +130,10 @@ pub struct Link {
     rows: Rows,
     phase: PhaseSteadiness,
     extractor: Extractor,
+    monitor: Monitor,
+    baseline: Option<Baseline>,
+    /// Why there is no baseline.
+    no_baseline: NoDistance,
     tallies: VecDeque<Tally>,
     row: Vec<f32>,
     powers: Vec<f32>,
@@ -150,6 +161,9 @@ impl Link {
             rows: Rows::new(blocks.width()),
             phase: PhaseSteadiness::default(),
             extractor: Extractor::new(&layout.subcarriers, antennas),
+            monitor: Monitor::new(frame, &blocks),
+            baseline: None,
+            no_baseline: NoDistance::NotCalibrated,
             tallies: VecDeque::new(),
             row: Vec::with_capacity(blocks.width()),
             powers: Vec::with_capacity(blocks.samples()),
@@ -190,6 +204,30 @@ impl Link {
         self.moving = moving;
     }
 
+    /// The windows from now on are held against this calibration, or none. One that is in use already stays as it is.
+    pub fn calibrate(&mut self, calibrated: Option<&Calibrated>) {
+        let Some(calibrated) = calibrated else {
+            (self.baseline, self.no_baseline) = (None, NoDistance::NotCalibrated);
+            return;
+        };
+        let of_link = calibrated.link(&self.key());
+        let fits = of_link.filter(|learnt| learnt.amplitude.len() == self.rows.width());
+        match (fits, &self.baseline) {
+            (Some(_), Some(baseline)) if baseline.calibration == calibrated.id => {}
+            (Some(learnt), _) => {
+                self.baseline = Some(Baseline::new(calibrated.id, Arc::clone(learnt)));
+            }
+            (None, _) => (self.baseline, self.no_baseline) = (None, NoDistance::OtherLayout),
+        }
+    }
+
+    /// Nobody is there: the baseline follows the window that was evaluated last, where that is below the distance `near`.
+    pub fn follow(&mut self, hop_s: f64, near: f64) {
+        if let Some(baseline) = &mut self.baseline {
+            baseline.follow(hop_s, near);
+        }
+    }
+
     /// Takes a frame of the hop `slot`.
     ///
     /// # Errors
@@ -224,6 +262,10 @@ impl Link {
         });
         if frame.format != SampleFormat::Af32 {
             self.phase.push(slot, &frame.samples, self.blocks.places());
+        }
+        self.monitor.push(frame, &self.row);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.push(slot, &self.row, (frame.channel, frame.bandwidth_mhz));
         }
         self.powers.clear();
         self.powers
@@ -348,6 +390,11 @@ impl Link {
         };
         let verdict = judge(settings, &counts, motion.as_ref(), self.moving);
         self.moving = verdict.state == LinkState::Motion;
+        let breath = self.monitor.look(end_us, hop, &verdict);
+        let distance = match &mut self.baseline {
+            Some(baseline) => baseline.distance(first, last),
+            None => Err(self.no_baseline),
+        };
         let mut features = Vec::new();
         if verdict.state != LinkState::Unknown {
             let _ = self.extractor.window(start_us, end_us, &mut features);
@@ -370,6 +417,8 @@ impl Link {
             phase_variance: self.phase.variance(first, last),
             features,
             announced,
+            breath,
+            distance,
         }
     }
 
@@ -377,6 +426,9 @@ impl Link {
     pub fn drop_before(&mut self, slot: i64, hop_us: i64) {
         self.rows.drop_before(slot.saturating_mul(hop_us));
         self.phase.drop_before(slot);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.drop_before(slot);
+        }
         while self
             .tallies
             .front()

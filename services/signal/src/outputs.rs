@@ -1,8 +1,8 @@
 //! The events and data-plane messages that the pipeline gives, with their ids and the words that go with them.
 //!
-//! What the fields of `signal.signal_processed` mean here: `human_detected` says that the link is in motion, and
-//! `presence_confidence` is the motion statistic, 0 to 1 (evidence for motion, no probability, and nothing about a person who
-//! keeps still); persons are not counted, so `estimated_person_count` is absent. A window that cannot be judged is no
+//! What the fields of `signal.signal_processed` mean here (docs/adr/010): `human_detected` says that somebody is present in
+//! the zone, moving or not, and `presence_confidence` how strong the evidence for it is, 0 to 1 (no probability; 0 where nobody
+//! is known to be present, be it empty or unknown, which the metadata `presence` tells apart); persons are not counted, so `estimated_person_count` is absent. A window that cannot be judged is no
 //! `signal_processed` but a `signal.signal_processing_failed` with the reason, and a window with state `unknown` on the data
 //! plane: missing data is unknown, not empty. In `pose.motion_detected` nobody is counted either: `person_count` is 0 and
 //! `person_ids` empty, which the metadata say (`persons: not_counted`).
@@ -29,7 +29,9 @@ use crate::config::{Settings, micros};
 use crate::detector::{LinkState, Reason};
 use crate::device::{Closed, Device, Fate, MotionNews};
 use crate::pipeline::{Input, Output, What};
+use crate::presence::State;
 
+pub(crate) use window::presence_state;
 pub use window::state_name;
 use window::{signal_id, wire};
 
@@ -258,8 +260,8 @@ impl Outputs {
                 dominant_frequency_hz: motion.dominant_hz.map(narrow),
                 motion_indicator: statistic,
             },
-            human_detected: evaluation.verdict.state == LinkState::Motion,
-            presence_confidence: statistic.clamp(0.0, 1.0),
+            human_detected: window.presence.state == State::Present,
+            presence_confidence: window.presence.confidence,
             estimated_person_count: None,
             quality_score: evaluation.quality,
             processing_time_ms: 0.0,
@@ -477,6 +479,14 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
         ),
         ("layout".to_owned(), json!(window.key.layout)),
     ]);
+    let presence = &window.presence;
+    extra.insert("presence".to_owned(), json!(presence.state.as_str()));
+    if !presence.reason.is_empty() {
+        extra.insert("presence_reason".to_owned(), json!(presence.reason));
+    }
+    if let Ok(rate) = evaluation.breath.rate {
+        extra.insert("breaths_per_minute".to_owned(), json!(rate.bpm));
+    }
     if let Some(calibration) = window.calibration {
         extra.insert("calibration_id".to_owned(), json!(calibration));
     }

@@ -7,7 +7,7 @@
 //! remembered besides (whether links are in motion, when motion began). After [`Pipeline::resume`] frames that were
 //! processed before rebuild the windows silently, and the first new one finds everything as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use csi::Frame;
@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::device::{Closed, Device, Fate, KeptLink, Onset};
 use crate::link::Bench;
 use crate::outputs::{Origin, Outputs};
+use crate::presence::{Rules, State};
 use crate::zone::{KeptZone, Zones};
 
 /// One frame with its place in the stream.
@@ -71,7 +72,7 @@ const MOST_DEVICES: usize = 4096;
 type Key = (String, String);
 
 /// What must be remembered over a restart besides the frames.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// Frames of the stream up to this sequence are processed, and what follows from them is published.
     pub processed_through: u64,
@@ -110,6 +111,8 @@ pub struct Pipeline {
     /// Wall time at which a tick first saw each device silent.
     silent: BTreeMap<Key, (u64, i64)>,
     zones: Zones,
+    /// Distance from the empty room below which a link's baseline may follow.
+    near: f64,
     bench: Bench,
     closed: Vec<Closed>,
     processed_through: u64,
@@ -118,16 +121,23 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// `service` goes into `metadata.source` of each event.
+    /// With presence as configured by default. `service` goes into `metadata.source` of each event.
     #[must_use]
     pub fn new(settings: Settings, service: impl Into<String>) -> Self {
+        Self::with(settings, Rules::default(), service)
+    }
+
+    /// `service` goes into `metadata.source` of each event.
+    #[must_use]
+    pub fn with(settings: Settings, rules: Rules, service: impl Into<String>) -> Self {
         Self {
             outputs: Outputs::new(service.into(), &settings),
             settings,
             devices: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             silent: BTreeMap::new(),
-            zones: Zones::default(),
+            near: rules.near,
+            zones: Zones::new(rules),
             bench: Bench::default(),
             closed: Vec::new(),
             processed_through: 0,
@@ -166,7 +176,7 @@ impl Pipeline {
             }
             self.zones.forget_device(&key.0, &key.1);
             let mut device = Device::new(published.source, published.run_id);
-            device.calibration = self.calibrations.get(&published.device).cloned();
+            device.calibrate(self.calibrations.get(&published.device).cloned());
             self.devices.insert(key.clone(), device);
         }
         let Some(device) = self.devices.get_mut(&key) else {
@@ -188,16 +198,22 @@ impl Pipeline {
             &mut self.bench,
             &mut self.closed,
         );
+        let axis = (published.source, published.run_id);
+        let told = update_zone(&mut self.zones, &key, axis, &mut self.closed);
+        if told.is_some() && self.zones.presence(&key.0) == State::Empty {
+            device.follow(self.settings.hop_s, self.near);
+        }
         self.outputs
             .windows(device, &origin, &self.closed, false, out);
-        update_zone(&mut self.zones, &key, &self.closed, out);
+        out.extend(told.map(|changed| zone_output(&key.0, changed)));
         self.outputs.frame(device, input, &origin, fate, out);
         if published.last_of_run {
             self.closed.clear();
             device.finish(&self.settings, &mut self.bench, &mut self.closed);
+            let told = update_zone(&mut self.zones, &key, axis, &mut self.closed);
             self.outputs
                 .windows(device, &origin, &self.closed, true, out);
-            update_zone(&mut self.zones, &key, &self.closed, out);
+            out.extend(told.map(|changed| zone_output(&key.0, changed)));
         }
         debug_assert!(
             !matches!(fate, Fate::Faulty(_)) || device.newest_in_stream == input.stream_sequence
@@ -207,6 +223,7 @@ impl Pipeline {
     /// Wall time passed without (or with) input: zones that nothing came from for `stale_us` become unknown, and devices
     /// that are silent give up their open windows.
     pub fn tick(&mut self, now_us: i64, stale_us: i64) -> Vec<Output> {
+        let mut changed = BTreeSet::new();
         for (key, device) in &mut self.devices {
             let (at, since) = *self
                 .silent
@@ -223,9 +240,12 @@ impl Pipeline {
             };
             if now_us.saturating_sub(since) >= patience * 1_000_000 {
                 device.begin_anew();
+                if self.zones.silence(&key.0, &key.1) {
+                    changed.insert(key.0.clone());
+                }
             }
         }
-        let changed = self.zones.tick(now_us, stale_us);
+        changed.extend(self.zones.tick(now_us, stale_us));
         changed.iter().map(|zone| zone_output(zone, true)).collect()
     }
 
@@ -248,7 +268,7 @@ impl Pipeline {
         }
         for ((_, name), state) in &mut self.devices {
             if name == device {
-                state.calibration.clone_from(&calibrated);
+                state.calibrate(calibrated.clone());
             }
         }
     }
@@ -306,7 +326,7 @@ impl Pipeline {
                 .devices
                 .entry((kept.zone, kept.device))
                 .or_insert_with(|| Device::new(kept.source, kept.run));
-            device.calibration = calibration;
+            device.calibrate(calibration);
             device.onset = kept.onset;
             device.failures = kept.failures;
             device.resume_links(&kept.links);
@@ -332,11 +352,17 @@ fn zone_output(zone: &str, changed: bool) -> Output {
     }
 }
 
-/// Windows that end together are one update of their zone.
-fn update_zone(zones: &mut Zones, (zone, device): &Key, closed: &[Closed], out: &mut Vec<Output>) {
-    for together in closed.chunk_by(|a, b| a.end_us == b.end_us) {
-        let windows: Vec<&Closed> = together.iter().collect();
-        let changed = zones.update(zone, device, &windows);
-        out.push(zone_output(zone, changed));
+/// Windows that end together are one update of their zone. Gives whether its state changed, where there was any.
+fn update_zone(
+    zones: &mut Zones,
+    (zone, device): &Key,
+    axis: (DataSource, Option<Uuid>),
+    closed: &mut [Closed],
+) -> Option<bool> {
+    let mut told = None;
+    for together in closed.chunk_by_mut(|a, b| a.end_us == b.end_us) {
+        let changed = zones.update(zone, device, axis, together);
+        told = Some(told.unwrap_or(false) || changed);
     }
+    told
 }

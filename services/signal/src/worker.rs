@@ -45,7 +45,8 @@ async fn read_state(state: &Kv, key: &str, created: i64) -> anyhow::Result<Optio
     match serde_json::from_slice::<Stored>(&value) {
         Ok(stored) if stored.created == created => Ok(Some(stored.kept)),
         Ok(_) => {
-            tracing::info!("the stream of frames is a new one: windows begin anew");
+            // Once for each partition, and nothing to worry about: the stream was new for this process too.
+            tracing::debug!("the stream of frames is a new one: windows begin anew");
             Ok(None)
         }
         Err(error) => {
@@ -139,7 +140,11 @@ impl Worker {
         let tail = bus.tail(&name, &[filter]).await?;
         let state = bus.kv("checkpoints").await?;
         let key = format!("signal-state-{partition}");
-        let mut pipeline = Pipeline::new(config.motion.clone(), &*shared.source);
+        let mut pipeline = Pipeline::with(
+            config.motion.clone(),
+            config.presence.clone(),
+            &*shared.source,
+        );
         if let Some(kept) = read_state(&state, &key, tail.created()).await? {
             pipeline.resume(kept);
         }

@@ -1,4 +1,7 @@
-//! What is known of the motion in each zone: motion, still, or unknown, since when, and on what evidence.
+//! What is known of each zone: motion, still, or unknown, whether anybody is there, since when, and on what evidence.
+//!
+//! The latest word of each link counts until it is two windows old: a link that fell silent is unknown, and says so. (Devices
+//! whose frames come from different replays have no common time; their words count until they are given up.)
 
 use std::collections::BTreeMap;
 
@@ -7,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use uuid::Uuid;
 
-use crate::detector::LinkState;
+use crate::baseline::NoDistance;
+use crate::breathing::{Absent, Breath};
+use crate::detector::{LinkState, Reason};
 use crate::device::Closed;
 use crate::link::LinkKey;
+use crate::presence::{Presence, Rules, State, Voice};
 
 /// What one link contributed last.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +44,53 @@ pub struct Evidence {
     pub reason: &'static str,
     /// The calibration that the threshold comes from.
     pub calibration: Option<Uuid>,
+    /// What is known of breathing.
+    pub breath: Breath,
+    /// Distance from the empty room.
+    pub distance: Result<f64, NoDistance>,
+    /// Where the frames come from, and the run that they belong to: one axis of time.
+    pub axis: (DataSource, Option<Uuid>),
+}
+
+/// A link that nothing came of any more.
+pub const LINK_SILENT: &str = "link_silent";
+
+impl Evidence {
+    /// Nothing came any more: what it said counts no longer.
+    fn fall_silent(&mut self) {
+        self.state = LinkState::Unknown;
+        self.statistic = None;
+        self.reason = LINK_SILENT;
+        self.breath = Breath::NONE;
+        if self.distance.is_ok() {
+            self.distance = Err(NoDistance::NoFrames);
+        }
+    }
+
+    /// Whether the device's calibration holds something of this link.
+    fn calibrated(&self) -> bool {
+        !matches!(
+            self.distance,
+            Err(NoDistance::NotCalibrated | NoDistance::OtherLayout)
+        )
+    }
+
+    fn voice(&self, device_calibrated: bool) -> Voice {
+        Voice {
+            state: self.state,
+            reason: self.reason,
+            statistic: self.statistic,
+            breath: self.breath.rate.ok().map(|rate| rate.peak),
+            quiet: self.breath.quiet(),
+            young: matches!(self.breath.rate, Err(Absent::TooShort)),
+            distance: self.distance.ok(),
+            disturbed: [Reason::Bursts, Reason::Uncorrelated]
+                .iter()
+                .any(|reason| reason.code() == self.reason),
+            no_distance: self.distance.err().map_or("", NoDistance::code),
+            needed: self.calibrated() || !device_calibrated,
+        }
+    }
 }
 
 /// The state of one zone.
@@ -51,6 +104,8 @@ pub struct Zone {
     pub as_of_us: i64,
     /// Why it is unknown; empty otherwise.
     pub reason: String,
+    /// Whether anybody is there.
+    pub presence: Presence,
     /// The latest word of each link, by device.
     pub evidence: BTreeMap<String, Vec<Evidence>>,
     /// Where the latest input came from.
@@ -60,7 +115,7 @@ pub struct Zone {
 }
 
 /// What is kept of a zone over a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptZone {
     /// Its name.
     pub zone: String,
@@ -72,6 +127,9 @@ pub struct KeptZone {
     pub as_of_us: i64,
     /// Where it came from.
     pub source: DataSource,
+    /// Whether anybody is there.
+    #[serde(default)]
+    pub presence: Presence,
 }
 
 impl Zone {
@@ -81,6 +139,7 @@ impl Zone {
             since_us: time_us,
             as_of_us: time_us,
             reason: "no_window".to_owned(),
+            presence: Presence::new(time_us),
             evidence: BTreeMap::new(),
             source,
             touched_us: None,
@@ -117,6 +176,26 @@ impl Zone {
         (strongest, reason.to_owned())
     }
 
+    /// The breathing rate of the link that shows it most clearly, breaths per minute.
+    #[must_use]
+    pub fn breaths_per_minute(&self) -> Option<f64> {
+        let rates = self.evidence.values().flatten();
+        let rates = rates.filter_map(|evidence| evidence.breath.rate.ok());
+        let clearest = rates.max_by(|a, b| a.snr_db.total_cmp(&b.snr_db));
+        clearest.map(|rate| rate.bpm)
+    }
+
+    /// Concludes from the evidence. Gives whether anything changed.
+    fn conclude(&mut self, rules: &Rules) -> bool {
+        let (state, reason) = self.decide();
+        let changed = self.enter(state, reason, self.as_of_us);
+        let voices = self.evidence.values().flat_map(|links| {
+            let calibrated = links.iter().any(Evidence::calibrated);
+            links.iter().map(move |link| link.voice(calibrated))
+        });
+        self.presence.step(rules, self.as_of_us, voices) | changed
+    }
+
     fn enter(&mut self, state: LinkState, reason: String, time_us: i64) -> bool {
         self.reason = reason;
         if self.state == state {
@@ -132,13 +211,30 @@ impl Zone {
 #[derive(Debug, Default)]
 pub struct Zones {
     zones: BTreeMap<String, Zone>,
+    rules: Rules,
 }
 
 impl Zones {
+    /// None yet.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            zones: BTreeMap::new(),
+            rules,
+        }
+    }
+
     /// The zones by name.
     #[must_use]
     pub fn all(&self) -> &BTreeMap<String, Zone> {
         &self.zones
+    }
+
+    /// Presence in a zone.
+    #[must_use]
+    pub fn presence(&self, zone: &str) -> State {
+        let known = self.zones.get(zone);
+        known.map_or(State::Unknown, |known| known.presence.state)
     }
 
     /// A frame came: the zone is known from now on. Gives true where it was not before.
@@ -157,16 +253,61 @@ impl Zones {
         }
     }
 
-    /// Windows of one device that end together were closed. Gives whether the zone's state changed.
-    pub fn update(&mut self, zone: &str, device: &str, windows: &[&Closed]) -> bool {
+    /// Windows of one device that end together were closed. Gives whether the zone's state, or presence in it, changed, and
+    /// says in each of them what is known of presence now.
+    pub fn update(
+        &mut self,
+        zone: &str,
+        device: &str,
+        axis: (DataSource, Option<Uuid>),
+        windows: &mut [Closed],
+    ) -> bool {
         let (Some(known), Some(first)) = (self.zones.get_mut(zone), windows.first()) else {
             return false;
         };
-        let evidence = windows.iter().map(|window| evidence_of(window)).collect();
+        let (end_us, old_us) = (first.end_us, 2 * (first.end_us - first.start_us));
+        let evidence = windows.iter().map(|window| evidence_of(window, axis));
+        let mut evidence: Vec<Evidence> = evidence.collect();
+        // A calibrated link of the device that is no longer heard is missed.
+        let before = known.evidence.remove(device).unwrap_or_default();
+        for mut missed in before {
+            let gone = evidence.iter().all(|link| link.key != missed.key);
+            let wanted = missed.calibration.is_some()
+                && evidence
+                    .iter()
+                    .any(|link| link.calibration == missed.calibration);
+            if gone && wanted && missed.calibrated() {
+                missed.fall_silent();
+                evidence.push(missed);
+            }
+        }
         known.evidence.insert(device.to_owned(), evidence);
-        known.as_of_us = first.end_us;
-        let (state, reason) = known.decide();
-        known.enter(state, reason, first.end_us)
+        for link in known.evidence.values_mut().flatten() {
+            if link.axis == axis && end_us - link.end_us > old_us {
+                link.fall_silent();
+            }
+        }
+        known.as_of_us = end_us;
+        let changed = known.conclude(&self.rules);
+        for window in windows {
+            window.presence.clone_from(&known.presence);
+        }
+        changed
+    }
+
+    /// Nothing came of a device for so long that it is given up. Gives whether the zone's state changed.
+    pub fn silence(&mut self, zone: &str, device: &str) -> bool {
+        let Some(known) = self.zones.get_mut(zone) else {
+            return false;
+        };
+        let Some(links) = known.evidence.get_mut(device) else {
+            return false;
+        };
+        if links.iter().all(|link| link.reason == LINK_SILENT) {
+            return false;
+        }
+        links.iter_mut().for_each(Evidence::fall_silent);
+        known.conclude(&self.rules)
     }
 
     /// A device's input is over, or begins on another time axis: its evidence no longer counts for what comes.
@@ -183,7 +324,9 @@ impl Zones {
             let touched = *zone.touched_us.get_or_insert(now_us);
             if now_us.saturating_sub(touched) >= stale_us {
                 zone.evidence.clear();
-                if zone.enter(LinkState::Unknown, "no_input".to_owned(), zone.as_of_us) {
+                let forgotten = zone.presence.silence("no_input");
+                if zone.enter(LinkState::Unknown, "no_input".to_owned(), zone.as_of_us) | forgotten
+                {
                     changed.push(name.clone());
                 }
             }
@@ -200,6 +343,7 @@ impl Zones {
             since_us: zone.since_us,
             as_of_us: zone.as_of_us,
             source: zone.source,
+            presence: zone.presence.clone(),
         };
         self.zones.iter().map(keep).collect()
     }
@@ -221,12 +365,13 @@ impl Zones {
             }
             zone.since_us = kept.since_us;
             zone.as_of_us = kept.as_of_us;
+            zone.presence.clone_from(&kept.presence);
         }
     }
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn evidence_of(window: &Closed) -> Evidence {
+fn evidence_of(window: &Closed, axis: (DataSource, Option<Uuid>)) -> Evidence {
     let evaluation = &window.evaluation;
     Evidence {
         key: window.key.clone(),
@@ -245,5 +390,8 @@ fn evidence_of(window: &Closed) -> Evidence {
             .reason
             .map_or("", crate::detector::Reason::code),
         calibration: window.calibration,
+        breath: evaluation.breath,
+        distance: evaluation.distance,
+        axis,
     }
 }

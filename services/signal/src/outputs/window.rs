@@ -2,13 +2,14 @@
 
 use events::DataSource;
 use proto::csi::v1::DataSource as WireSource;
-use proto::signal::v1::{LinkState as WireState, SignalWindow};
+use proto::signal::v1::{LinkState as WireState, PresenceState, SignalWindow};
 use uuid::Uuid;
 
 use super::{Origin, narrow};
 use crate::detector::{LinkState, Reason};
 use crate::device::Closed;
 use crate::link::{Evaluation, Link};
+use crate::presence::State;
 
 /// The id of a window: of its newest frame, its link and its end. The same frames give the same id.
 pub(super) fn signal_id(window: &Closed, origin: &Origin) -> Uuid {
@@ -44,6 +45,8 @@ pub(super) fn wire(
         counts,
         quality,
         features,
+        breath,
+        distance,
         ..
     } = &window.evaluation;
     let copy = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
@@ -81,6 +84,19 @@ pub(super) fn wire(
         run_id: origin.run.map(copy).unwrap_or_default(),
         ingest_time_us: window.ingest_time_us,
         last_of_run,
+        presence: presence_state(window.presence.state).into(),
+        presence_reason: window.presence.reason.clone(),
+        breaths_per_minute: breath.rate.ok().map(|rate| narrow(rate.bpm)),
+        baseline_distance: distance.ok().map(narrow),
+    }
+}
+
+/// Presence as protobuf.
+pub(crate) fn presence_state(state: State) -> PresenceState {
+    match state {
+        State::Unknown => PresenceState::Unknown,
+        State::Empty => PresenceState::Empty,
+        State::Present => PresenceState::Present,
     }
 }
 

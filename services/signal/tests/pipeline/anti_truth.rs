@@ -2,7 +2,7 @@
 
 use csi::Frame;
 use num_complex::Complex32;
-use proto::signal::v1::{LinkState, SignalWindow};
+use proto::signal::v1::{LinkState, PresenceState, SignalWindow};
 use signal::{Output, What};
 
 use crate::source::{self, Noise, body, room, still};
@@ -25,8 +25,128 @@ fn judged(outputs: &[Output]) -> Vec<SignalWindow> {
     assert!(!windows.is_empty());
     for window in &windows {
         assert_ne!(window.state(), LinkState::Motion, "{window:?}");
+        assert_eq!(window.presence(), PresenceState::Unknown, "{window:?}");
+        assert_eq!(window.breaths_per_minute, None, "{window:?}");
     }
     windows
+}
+
+/// The same for 75 s, which is long enough for breathing, with and without an empty room to hold it against: nobody is
+/// present, nobody breathes. Gives how often the calibrated room was said to be empty.
+fn nobody(what: &str, frames: Vec<Frame>) -> usize {
+    let mut empty = 0;
+    for calibrated in [false, true] {
+        let mut pipeline = signal::Pipeline::new(signal::Settings::default(), "signal/test");
+        if calibrated {
+            let learnt = source::calibration(&room(20.0, 77, still), 0.2);
+            pipeline.calibrate("node-1", Some(learnt));
+        }
+        let inputs = source::inputs(frames.clone());
+        let outputs: Vec<Output> = inputs
+            .iter()
+            .flat_map(|input| pipeline.push(input))
+            .collect();
+        for event in source::events(&outputs) {
+            assert_ne!(
+                event.event_type, "pose.motion_detected",
+                "{what}: {event:?}"
+            );
+            assert_ne!(
+                event.payload.get("human_detected"),
+                Some(&true.into()),
+                "{what}: {event:?}"
+            );
+            assert_eq!(
+                event.metadata.extra.get("breaths_per_minute"),
+                None,
+                "{what}"
+            );
+        }
+        for window in source::windows(&outputs) {
+            assert_ne!(
+                window.presence(),
+                PresenceState::Present,
+                "{what}: {window:?}"
+            );
+            assert_eq!(window.breaths_per_minute, None, "{what}: {window:?}");
+            assert!(
+                calibrated || window.presence() == PresenceState::Unknown,
+                "{what}"
+            );
+            empty += usize::from(window.presence() == PresenceState::Empty);
+        }
+    }
+    empty
+}
+
+fn minute(seed: u64, change: impl Fn(f64, usize) -> f64) -> Vec<Frame> {
+    room(75.0, seed, change)
+}
+
+#[test]
+fn a_minute_of_one_frame_of_zeros_and_of_a_constant_is_nobody_and_no_empty_room() {
+    let mut frames = minute(2, still);
+    let constant = frames[7].samples.clone();
+    frames
+        .iter_mut()
+        .for_each(|frame| frame.samples.clone_from(&constant));
+    assert_eq!(nobody("identical", frames.clone()), 0);
+    frames
+        .iter_mut()
+        .for_each(|frame| frame.samples.fill(Complex32::default()));
+    assert_eq!(nobody("zeros", frames.clone()), 0);
+    let mut noise = Noise::new(5);
+    for frame in &mut frames {
+        let rounded = |s: &Complex32| Complex32::new(s.re + f32::from(noise.uniform() < 0.2), s.im);
+        frame.samples = constant.iter().map(rounded).collect();
+    }
+    nobody("constant", frames);
+}
+
+#[test]
+fn a_minute_of_shuffled_lost_and_foreign_frames_is_nobody_and_no_empty_room() {
+    let mut shuffled = minute(4, body);
+    let mut samples: Vec<_> = shuffled.iter().map(|frame| frame.samples.clone()).collect();
+    Noise::new(8).shuffle(&mut samples);
+    let pairs = shuffled.iter_mut().zip(samples);
+    pairs.for_each(|(frame, samples)| frame.samples = samples);
+    assert_eq!(nobody("shuffled", shuffled), 0);
+    let mut noise = Noise::new(21);
+    let mut lost = minute(3, still);
+    lost.retain(|_| noise.uniform() >= 0.45);
+    assert_eq!(nobody("lost", lost), 0);
+    let mut foreign = minute(9, still);
+    let other = minute(10, |_, k| 1.0 + 0.8 * (k as f64 / 5.0).sin());
+    for (frame, other) in foreign.iter_mut().zip(other) {
+        if noise.uniform() < 0.3 {
+            frame.samples = other.samples;
+        }
+    }
+    nobody("foreign", foreign);
+}
+
+#[test]
+fn a_minute_with_a_gain_step_a_reboot_and_fans_is_nobody() {
+    let mut stepped = minute(5, still);
+    let halved =
+        |s: &mut Complex32| *s = Complex32::new((s.re * 0.5).round(), (s.im * 0.5).round());
+    stepped
+        .iter_mut()
+        .skip(3_420)
+        .for_each(|frame| frame.samples.iter_mut().for_each(halved));
+    nobody("gain step", stepped);
+    let mut rebooted = minute(7, still);
+    rebooted.drain(3_500..3_580);
+    for (index, frame) in rebooted.iter_mut().skip(3_500).enumerate() {
+        frame.sequence = index as u64;
+    }
+    nobody("reboot", rebooted);
+    for frequency in [2.2, 4.0, 9.5, 23.0] {
+        let fan = |t: f64, k: usize| {
+            1.0 + 0.15 * (std::f64::consts::TAU * frequency * t + k as f64 / 9.0).cos()
+        };
+        nobody("fan", minute(8, fan));
+    }
 }
 
 fn all(windows: &[SignalWindow], state: LinkState, reason: &str) {

@@ -9,6 +9,8 @@
 )]
 
 mod anti_truth;
+mod breathing;
+mod presence;
 mod processing;
 mod recordings_of_rooms;
 mod restart;

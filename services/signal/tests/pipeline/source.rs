@@ -6,9 +6,12 @@ use bytes::Bytes;
 use csi::read::{Format, Options, Reader};
 use csi::wire::Published;
 use csi::{Frame, Layout, Ppdu, SampleFormat};
+use dsp::gain::GainBlocks;
 use events::DataSource;
 use num_complex::Complex32;
+use proto::gateway::v1 as gateway;
 use proto::signal::v1::SignalWindow;
+use signal::calibration::Calibrated;
 use signal::{Input, Output, Pipeline, Settings, What};
 use uuid::Uuid;
 
@@ -170,4 +173,92 @@ pub fn still(_: f64, _: usize) -> f64 {
 pub fn body(t: f64, k: usize) -> f64 {
     1.0 + 0.2 * (6.0 * t + 2.5 * (1.7 * t).sin() + k as f64 / 6.0).cos()
         + 0.08 * (11.0 * t - k as f64 / 4.0).cos()
+}
+
+/// The calibration that the gateway would make of these frames of an empty room: median and spread of amplitude of each
+/// link, and this threshold.
+pub fn calibration(frames: &[Frame], threshold: f64) -> Calibrated {
+    let mut links: Vec<Vec<&Frame>> = Vec::new();
+    for frame in frames {
+        let same = |link: &&mut Vec<&Frame>| {
+            link[0].layout == frame.layout
+                && (link[0].transmitter, link[0].ppdu, link[0].antennas)
+                    == (frame.transmitter, frame.ppdu, frame.antennas)
+        };
+        match links.iter_mut().find(same) {
+            Some(link) => link.push(frame),
+            None => links.push(vec![frame]),
+        }
+    }
+    let links = links.iter().map(|link| learnt(link, threshold)).collect();
+    Calibrated::of(&gateway::Calibration {
+        calibration_id: Uuid::from_u128(7).to_string(),
+        links,
+        ..gateway::Calibration::default()
+    })
+    .unwrap()
+}
+
+fn learnt(frames: &[&Frame], threshold: f64) -> gateway::LinkCalibration {
+    let first = frames[0];
+    let blocks = GainBlocks::new(
+        &first.layout.subcarriers,
+        &first.layout.valid,
+        first.antennas.into(),
+    );
+    let mut columns = vec![Vec::new(); blocks.width()];
+    let mut row = Vec::new();
+    for frame in frames {
+        if blocks.normalise(&frame.samples, &mut row).is_ok() {
+            for (column, power) in columns.iter_mut().zip(&row) {
+                column.push(f64::from(*power).sqrt());
+            }
+        }
+    }
+    let of = |column: &mut Vec<f64>| dsp::robust::median_and_spread(column).unwrap_or_default();
+    let (amplitude, spread) = columns
+        .iter_mut()
+        .map(|column| {
+            let (median, spread) = of(column);
+            (median as f32, spread as f32)
+        })
+        .unzip();
+    let ppdu = match first.ppdu {
+        Ppdu::Unknown => "",
+        Ppdu::NonHt => "non_ht",
+        Ppdu::Ht => "ht",
+        Ppdu::Vht => "vht",
+        Ppdu::He => "he",
+        Ppdu::Eht => "eht",
+    };
+    let room = gateway::EmptyRoom {
+        amplitude,
+        amplitude_spread: spread,
+        motion_quantiles: vec![0.01, 0.03, 0.06, 0.08],
+        motion_threshold: threshold,
+        window_seconds: 2.0,
+        windows: 100,
+        ..gateway::EmptyRoom::default()
+    };
+    gateway::LinkCalibration {
+        transmitter: first
+            .transmitter
+            .map(|mac| mac.to_vec().into())
+            .unwrap_or_default(),
+        layout: first.layout.name.to_owned(),
+        subcarriers: first.layout.subcarriers.len() as u32,
+        antennas: first.antennas.into(),
+        ppdu: ppdu.to_owned(),
+        channel: first.channel.map(u32::from),
+        bandwidth_mhz: first.bandwidth_mhz.map(u32::from),
+        frames: frames.len() as u64,
+        result: Some(gateway::link_calibration::Result::EmptyRoom(room)),
+        ..gateway::LinkCalibration::default()
+    }
+}
+
+/// Frames of a simulated scenario.
+pub fn simulated(scenario: &simulator::Scenario, seed: u64) -> Vec<Frame> {
+    let simulation = simulator::Simulation::new(scenario, seed, 0).unwrap();
+    simulation.map(|simulated| simulated.frame).collect()
 }

@@ -1,0 +1,178 @@
+//! Breathing of one who keeps still, on one link: a long history of still time, looked at every few seconds.
+//!
+//! The history ([`dsp::breathing`]: ten ticks a second of at most 64 groups of subcarriers and [`MOST_PAIRS`] pairs of
+//! antennas) begins anew with every window in motion. It is not rebuilt after a restart or a takeover, which would take a
+//! minute of frames: until it is long enough again the rate is unknown, and says so ([`Absent::TooShort`]).
+
+use csi::{Frame, SampleFormat};
+use dsp::breathing::{Breathing, Rate, Unknown};
+use dsp::gain::GainBlocks;
+
+use crate::detector::{LinkState, Reason, Verdict};
+
+/// Seconds between two looks.
+pub const EVERY_S: f64 = 5.0;
+/// Shortest still time that anything is said of, seconds: with less, the slow sway of an empty room passes for a breath now
+/// and then.
+pub const SHORTEST_S: f64 = 30.0;
+/// Longest history that is looked at, seconds.
+pub const LONGEST_S: f64 = dsp::breathing::LONGEST_WINDOW_S;
+/// Pairs of antennas whose phase is followed at most.
+pub const MOST_PAIRS: usize = 3;
+
+/// Why there is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Too little still time since the link began, since motion, or since another process had the link.
+    TooShort,
+    /// Too much of that time has no frames.
+    Gaps,
+    /// The link is in motion.
+    Moving,
+    /// Whether the link is still is not known.
+    NotStill,
+    /// Nothing changes.
+    Silent,
+    /// Nothing repeats.
+    NoPeriod,
+    /// What repeats is too weak.
+    Weak,
+    /// Something moves faster than a chest.
+    Restless,
+}
+
+impl Absent {
+    /// snake_case.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::Gaps => "gaps",
+            Self::Moving => "moving",
+            Self::NotStill => "not_still",
+            Self::Silent => "silent",
+            Self::NoPeriod => "no_period",
+            Self::Weak => "weak",
+            Self::Restless => "restless",
+        }
+    }
+}
+
+/// What the latest look found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Breath {
+    /// The rate, or why there is none.
+    pub rate: Result<Rate, Absent>,
+    /// Still time that it rests on, seconds.
+    pub window_s: f64,
+}
+
+impl Breath {
+    /// Nothing looked at yet.
+    pub const NONE: Self = Self {
+        rate: Err(Absent::TooShort),
+        window_s: 0.0,
+    };
+
+    /// Somebody who breathes would have been found, as far as this link can.
+    #[must_use]
+    pub fn quiet(&self) -> bool {
+        matches!(
+            self.rate,
+            Err(Absent::Silent | Absent::NoPeriod | Absent::Weak)
+        )
+    }
+}
+
+/// The history of one link.
+#[derive(Debug)]
+pub struct Monitor {
+    history: Box<Breathing>,
+    /// Time of the first frame of the history.
+    began_us: Option<i64>,
+    latest: Breath,
+}
+
+impl Monitor {
+    /// For frames like this one, whose rows `blocks` makes.
+    #[must_use]
+    pub fn new(frame: &Frame, blocks: &GainBlocks) -> Self {
+        let antennas = usize::from(frame.antennas);
+        Self {
+            history: Box::new(Breathing::new(blocks, antennas, &pairs(frame))),
+            began_us: None,
+            latest: Breath::NONE,
+        }
+    }
+
+    /// Takes a frame and its row of normalised power.
+    pub fn push(&mut self, frame: &Frame, row: &[f32]) {
+        let time_us = frame.receive_time_us;
+        if self.history.push(time_us, row, &frame.samples) {
+            self.began_us.get_or_insert(time_us);
+        }
+    }
+
+    /// Takes what the window that ends at `end_us` says of motion, looks where it is time to, and gives what is known.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn look(&mut self, end_us: i64, hop_us: i64, verdict: &Verdict) -> Breath {
+        if verdict.state == LinkState::Motion {
+            self.history.clear();
+            self.began_us = None;
+            self.latest = Breath {
+                rate: Err(Absent::Moving),
+                window_s: 0.0,
+            };
+            return self.latest;
+        }
+        let every_us = crate::config::micros(EVERY_S);
+        let due = end_us.rem_euclid(every_us.max(hop_us)) < hop_us;
+        // What is slower than a body still shows a chest; whatever is faster shows in the band above the chest's.
+        let still = verdict.state == LinkState::Still || verdict.reason == Some(Reason::RateTooLow);
+        if !still {
+            self.latest.rate = Err(Absent::NotStill);
+        } else if due {
+            let began = self.began_us.unwrap_or(end_us);
+            let window_s = (end_us.saturating_sub(began) as f64 * 1e-6).clamp(0.0, LONGEST_S);
+            let rate = if window_s < SHORTEST_S {
+                Err(Absent::TooShort)
+            } else {
+                let rate = self.history.estimate(end_us, LONGEST_S, true);
+                rate.map_err(absent)
+            };
+            self.latest = Breath { rate, window_s };
+        } else if matches!(self.latest.rate, Err(Absent::Moving | Absent::NotStill)) {
+            self.latest.rate = Err(Absent::TooShort);
+        }
+        self.latest
+    }
+}
+
+fn absent(unknown: Unknown) -> Absent {
+    match unknown {
+        Unknown::Moving => Absent::Moving,
+        Unknown::TooShort { .. } => Absent::TooShort,
+        Unknown::Gaps { .. } => Absent::Gaps,
+        Unknown::Silent => Absent::Silent,
+        Unknown::NoPeriod => Absent::NoPeriod,
+        Unknown::Weak { .. } => Absent::Weak,
+        Unknown::Restless { .. } => Absent::Restless,
+    }
+}
+
+/// Pairs of receive chains, which hang on one clock, that heard the same stream: neighbours first.
+fn pairs(frame: &Frame) -> Vec<(usize, usize)> {
+    if frame.format == SampleFormat::Af32 {
+        return Vec::new();
+    }
+    let streams = usize::from(frame.transmit_streams.max(1));
+    let chains = usize::from(frame.receive_chains());
+    let apart =
+        (1..chains).flat_map(|apart| (0..chains - apart).map(move |one| (one, one + apart)));
+    let of_stream = |stream: usize| {
+        apart
+            .clone()
+            .map(move |(one, other)| (one * streams + stream, other * streams + stream))
+    };
+    (0..streams).flat_map(of_stream).take(MOST_PAIRS).collect()
+}
