@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
+use events::Timestamp;
 use indicatif::{ProgressBar, ProgressStyle};
 use prost::Message as _;
 use proto::gateway::v1 as pb;
@@ -274,6 +275,8 @@ async fn table(
         "IN USE",
         "FRAMES",
         "FROM",
+        "EXPIRES",
+        "ALARM",
         "CALIBRATION",
     ]);
     loop {
@@ -287,6 +290,8 @@ async fn table(
                 if made.in_use { "yes" } else { "" }.to_owned(),
                 made.frames_used.to_string(),
                 source(&made).to_owned(),
+                day(made.expire_time),
+                alarms(&made),
                 made.calibration_id,
             ]);
         }
@@ -323,6 +328,10 @@ async fn show(
         source(&made),
         made.calibration_id
     ))?;
+    for alarm in &made.alarms {
+        let (code, action) = (printable(&alarm.code), printable(&alarm.action));
+        print_line(&format!("  {code}: {action}"))?;
+    }
     for link in &made.links {
         print_line(&format!(
             "  link {} with {} frames",
@@ -333,6 +342,22 @@ async fn show(
         }
     }
     Ok(())
+}
+
+/// `2026-05-01`.
+fn day(time: Option<prost_types::Timestamp>) -> String {
+    let micros = time.map_or(0, |time| time.seconds.saturating_mul(1_000_000));
+    let text = Timestamp::from_micros(micros).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
+/// `expired, drift`.
+fn alarms(made: &pb::Calibration) -> String {
+    let codes = made.alarms.iter().map(|alarm| printable(&alarm.code));
+    let short: Vec<String> = codes
+        .map(|code| code.trim_start_matches("calibration_").to_owned())
+        .collect();
+    short.join(", ")
 }
 
 fn words(link: &pb::LinkCalibration) -> Vec<String> {

@@ -70,6 +70,7 @@ pub fn discovered_table(devices: &[DiscoveredDevice]) -> Table {
 }
 
 pub fn device_json(device: &Device) -> Value {
+    let some = |count: u64| (count > 0).then_some(count);
     without_nulls(json!({
         "name": device.name,
         "zone": device.zone,
@@ -101,7 +102,12 @@ pub fn device_json(device: &Device) -> Value {
         "expected_rate_source": rate_source(device),
         "configuration": device.configuration.as_ref().map(configuration),
         "deviations": (!device.deviations.is_empty()).then(|| deviations(device)),
-        "frames_suppressed": (device.frames_suppressed > 0).then_some(device.frames_suppressed),
+        "frames_suppressed": some(device.frames_suppressed),
+        "frames_shed": some(device.frames_shed),
+        "frames_rate_limited": some(device.frames_rate_limited),
+        "frames_late": some(device.frames_late),
+        "frames_duplicate": some(device.frames_duplicate),
+        "device_claims": edge_reports(device),
         "data_source": (!device.data_source.is_empty()).then_some(&device.data_source),
     }))
 }
@@ -142,6 +148,23 @@ pub fn health(status: HealthStatus) -> &'static str {
 fn causes(device: &Device) -> Vec<Value> {
     let cause = |cause: &proto::gateway::v1::HealthCause| json!({"cause": cause.cause, "severity": health(cause.severity()), "action": cause.action});
     device.causes.iter().map(cause).collect()
+}
+
+/// What the device itself says, by kind.
+fn edge_reports(device: &Device) -> Option<Value> {
+    let reports = device.edge_reports.iter().map(|report| {
+        let values: serde_json::Map<_, _> = report
+            .values
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().into()))
+            .collect();
+        let received = report.receive_time.as_ref().map(time);
+        json!({"kind": report.kind, "receive_time": received, "values": values})
+    });
+    let note = "what the device itself says, checked by nobody";
+    (device.edge_reports_received > 0).then(|| {
+        json!({"note": note, "received": device.edge_reports_received, "newest": reports.collect::<Vec<_>>()})
+    })
 }
 
 fn rate_source(device: &Device) -> Option<&'static str> {

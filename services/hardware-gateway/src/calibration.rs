@@ -2,12 +2,15 @@
 //!
 //! [`collect`] gathers the frames from the data plane, [`noise_floor`], [`antenna_phase`] and [`empty_room`] compute (pure
 //! functions), [`store`] keeps what came of it as versions that never change, and [`run`] is the operation. Each ends with a
-//! `hardware.device_calibrated` of each device, well or badly.
+//! `hardware.device_calibrated` of each device, well or badly. `guard` looks at a window of each device from time to time, and
+//! holds it against the calibrations in use ([`fit`]); what does not fit any more, or is too old, is a cause in its health.
 
 mod announce;
 pub mod antenna_phase;
 pub mod collect;
 pub mod empty_room;
+pub mod fit;
+mod guard;
 mod keep;
 pub mod noise_floor;
 pub mod run;
@@ -23,6 +26,7 @@ use proto::gateway::v1 as pb;
 use runtime::{Begun, NewWorkflow, Run, Workflow, Workflows};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,6 +80,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::NoiseFloor, Self::AntennaPhase, Self::EmptyRoom];
+
     /// snake_case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -89,9 +96,7 @@ impl Kind {
     /// Of its name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::NoiseFloor, Self::AntennaPhase, Self::EmptyRoom]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// Seconds where the request does not say.
@@ -139,6 +144,15 @@ pub struct Request {
     pub valid_days: f64,
 }
 
+/// How the calibrations in use are looked after.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Pause between two looks at all devices.
+    pub every: Duration,
+    /// Windows, one of each look, that all have to be louder than the empty room before that is called drift.
+    pub windows: usize,
+}
+
 /// The calibrations of this gateway.
 pub struct Calibrations {
     /// The bus.
@@ -153,8 +167,12 @@ pub struct Calibrations {
     pub lost_after: Duration,
     /// Days for which a calibration holds where the request does not say.
     pub valid_days: f64,
+    /// How often, and how many of the last windows, the calibrations in use are held against what the devices send.
+    pub check: Check,
     /// Cancelled when the service drains.
     pub stop: CancellationToken,
+    /// Another one is in use.
+    changed: Notify,
     running: Mutex<BTreeSet<Name>>,
     tasks: TaskTracker,
 }
@@ -199,7 +217,12 @@ impl Calibrations {
             workflows,
             lost_after: Duration::from_secs_f64(config.device_timeout_s),
             valid_days: config.calibration_valid_days,
+            check: Check {
+                every: Duration::from_secs_f64(config.calibration_check_s),
+                windows: config.calibration_drift_windows,
+            },
             stop,
+            changed: Notify::new(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
         });
@@ -275,6 +298,16 @@ impl Calibrations {
             calibrations: Arc::clone(self),
             devices: devices.to_vec(),
         })
+    }
+
+    /// Holds the calibrations in use against what the devices send, until the service drains.
+    pub async fn guard(self: Arc<Self>) {
+        guard::run(&self).await;
+    }
+
+    /// Another calibration is in use, or none: it is looked at soon.
+    pub fn changed(&self) {
+        self.changed.notify_one();
     }
 
     /// Waits until no calibration runs.

@@ -50,6 +50,10 @@ pub struct Config {
     pub health: Health,
     /// Days after which a calibration counts as expired, where its request does not say.
     pub calibration_valid_days: f64,
+    /// Seconds between two looks at what devices with a calibration send: whether it is still of use.
+    pub calibration_check_s: f64,
+    /// Looks that must all find more motion than the empty room had, before that is called drift.
+    pub calibration_drift_windows: usize,
     /// Largest recording that is accepted, in bytes.
     pub max_recording_bytes: u64,
     /// Where recordings lie, and how long one may become.
@@ -173,6 +177,8 @@ impl Default for Config {
             error_interval_s: 10.0,
             health: Health::default(),
             calibration_valid_days: 30.0,
+            calibration_check_s: 30.0,
+            calibration_drift_windows: 20,
             max_recording_bytes: 256 * 1024 * 1024,
             recordings: Recordings::default(),
         }
@@ -249,6 +255,13 @@ impl runtime::ServiceConfig for Config {
         }
         positive("calibration_valid_days", self.calibration_valid_days)
             .map_err(|fault| fault.replace("seconds", "days"))?;
+        positive("calibration_check_s", self.calibration_check_s)?;
+        if !(1..=1000).contains(&self.calibration_drift_windows) {
+            return Err(format!(
+                "calibration_drift_windows = {}: must be 1 to 1000",
+                self.calibration_drift_windows
+            ));
+        }
         if self.in_flight == 0 {
             return Err("in_flight = 0: at least 1".into());
         }

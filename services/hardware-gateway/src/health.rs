@@ -78,6 +78,12 @@ pub enum Cause {
     Bandwidth,
     /// Another channel than expected.
     Channel,
+    /// What it sends is of no link that a calibration in use knows.
+    CalibrationMisfit,
+    /// The room is never as quiet as it was when it was calibrated empty.
+    CalibrationDrift,
+    /// A calibration in use is too old.
+    CalibrationExpired,
 }
 
 impl Cause {
@@ -94,6 +100,9 @@ impl Cause {
             Self::Jitter => "jitter",
             Self::Bandwidth => "bandwidth",
             Self::Channel => "channel",
+            Self::CalibrationMisfit => "calibration_misfit",
+            Self::CalibrationDrift => "calibration_drift",
+            Self::CalibrationExpired => "calibration_expired",
         }
     }
 }
@@ -126,6 +135,19 @@ pub struct Expected {
     pub bandwidth_mhz: Option<u32>,
     /// Number.
     pub channel: Option<u32>,
+    /// What its calibrations in use say.
+    pub calibrated: Calibrated,
+}
+
+/// How the calibrations in use of a device stand to what it sends, as last looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Calibrated {
+    /// The kind of one that is too old.
+    pub expired: Option<&'static str>,
+    /// Of the one that fits least: its kind, and the share of the frames that are of a link that it knows.
+    pub fit: Option<(&'static str, f64)>,
+    /// Motion statistic of the quietest of the last windows, and the most that the empty room is to have.
+    pub quietest: Option<(f64, f64)>,
 }
 
 /// Something that is wrong.
@@ -156,7 +178,7 @@ const fn below(raise: f64, clear: f64) -> Option<Edge> {
 
 /// Thresholds. The rate is in parts of the expected one, jitter in parts of the expected spacing; RSSI in dBm and SNR in dB:
 /// 802.11n receivers need about 10 dB for their slowest rates, and ESP32 gives no CSI below about -90 dBm.
-const LIMITS: [(Cause, Limit); 8] = [
+const LIMITS: [(Cause, Limit); 11] = [
     (
         Cause::Malformed,
         Limit {
@@ -208,6 +230,27 @@ const LIMITS: [(Cause, Limit); 8] = [
     ),
     (
         Cause::Channel,
+        Limit {
+            degraded: above(0.5, 0.5),
+            unhealthy: None,
+        },
+    ),
+    (
+        Cause::CalibrationMisfit,
+        Limit {
+            degraded: below(0.1, 0.5),
+            unhealthy: None,
+        },
+    ),
+    (
+        Cause::CalibrationDrift,
+        Limit {
+            degraded: above(1.0, 0.8),
+            unhealthy: None,
+        },
+    ),
+    (
+        Cause::CalibrationExpired,
         Limit {
             degraded: above(0.5, 0.5),
             unhealthy: None,
@@ -300,6 +343,9 @@ fn value(cause: Cause, measured: &Measured, expected: &Expected) -> Option<f64> 
         Cause::Jitter => Some(measured.jitter_ms? / 1e3 * rate?),
         Cause::Bandwidth => differs(expected.bandwidth_mhz, measured.bandwidth_mhz),
         Cause::Channel => differs(expected.channel, measured.channel),
+        Cause::CalibrationMisfit => expected.calibrated.fit.map(|(_, share)| share),
+        Cause::CalibrationDrift => expected.calibrated.quietest.map(|(now, most)| now / most),
+        Cause::CalibrationExpired => expected.calibrated.expired.map(|_| 1.0),
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`device`] and appended in [`lifecycle`]. Nothing here looks into the samples.
 
 pub mod calibration;
+pub mod claims;
 pub mod config;
 pub mod device;
 pub mod driver;
@@ -149,6 +150,11 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     rt.spawn("calibrations", async move {
         stop.cancelled().await;
         draining.drain().await;
+        Ok(())
+    });
+    let guarding = Arc::clone(&calibrations);
+    rt.spawn("calibrations in use", async move {
+        guarding.guard().await;
         Ok(())
     });
     let apis = grpc::Apis {

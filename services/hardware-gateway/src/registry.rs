@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use bus::{EventSourced, Version};
 use csi::Frame;
+use csi::decode::adr018::EdgeReport;
 use events::hardware::DeviceDiscovered;
 use events::{DataSource, DomainEvent, EventEnvelope, Name, Timestamp};
 use uuid::Uuid;
 
+use crate::claims::Claims;
 use crate::device::{Device, State};
 use crate::faults::Report;
 use crate::health::gate::Holds;
 use crate::health::meter::{Measured, Meter};
-use crate::health::{Change, Expected, ExpectedRate, Health, Status};
+use crate::health::{Calibrated, Change, Expected, ExpectedRate, Health, Status};
 use crate::track::{Order, Track};
 
 /// Senders that are remembered without being registered; beyond it new ones are only counted.
@@ -31,8 +33,10 @@ pub struct Entry {
     pub track: Track,
     /// Malformed datagrams since the start of the service.
     pub malformed: u64,
-    /// Frames that were not published because the bus, or the rate limit, did not take them; since the start of the service.
+    /// Frames that were not published because they came faster than the bus took them; since the start of the service.
     pub shed: u64,
+    /// Frames that were not published because they were above a rate limit; since the start of the service.
+    pub limited: u64,
     /// Wall clock of the newest frame, microseconds: for time-outs of live devices.
     pub heard_us: Option<i64>,
     /// Address of the newest datagram.
@@ -51,9 +55,17 @@ pub struct Entry {
     pub connection: (u64, u64),
     /// Frames that were counted and not published, in maintenance.
     pub suppressed: u64,
+    /// How its calibrations in use stand to what it sends.
+    pub calibrated: Calibrated,
+    /// What it concludes itself.
+    pub claims: Claims,
 }
 
 impl Entry {
+    fn is_live(&self) -> bool {
+        self.device.is_connected() && self.run.is_none() && self.source != Some(DataSource::Replay)
+    }
+
     /// What the device is held against.
     #[must_use]
     pub fn expected(&self) -> Expected {
@@ -68,6 +80,7 @@ impl Entry {
                 .and_then(|config| config.bandwidth.as_deref())
                 .and_then(|text| text.strip_suffix("MHz")?.parse().ok()),
             channel: config.and_then(|config| config.channel).map(u32::from),
+            calibrated: self.calibrated,
         }
     }
 
@@ -307,6 +320,16 @@ impl Registry {
         }
     }
 
+    /// Keeps what a registered device says of itself; false for an unknown sender.
+    pub fn claimed(&mut self, hardware_id: &str, report: EdgeReport, now_us: i64) -> bool {
+        let name = self.by_hardware.get(hardware_id);
+        let Some(entry) = name.and_then(|name| self.devices.get_mut(name)) else {
+            return false;
+        };
+        entry.claims.push(report, now_us);
+        true
+    }
+
     /// Counts a malformed datagram and says under which name: the device's, or one made from the sender's address.
     pub fn malformed(&mut self, hardware_id: Option<&str>, address: &str, now_us: i64) -> String {
         self.reception.malformed += 1;
@@ -340,6 +363,13 @@ impl Registry {
         }
     }
 
+    /// Counts frames of a device that were above a rate limit.
+    pub fn limited(&mut self, name: &Name, frames: u64) {
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.limited += frames;
+        }
+    }
+
     /// Connected devices that were not heard for `timeout_us`.
     #[must_use]
     pub fn silent(&self, now_us: i64, timeout_us: i64, started_us: i64) -> Vec<Name> {
@@ -356,12 +386,25 @@ impl Registry {
             .collect()
     }
 
+    /// Devices that are connected, and that no recording feeds.
+    #[must_use]
+    pub fn live(&self) -> Vec<Name> {
+        let live = self.devices.iter().filter(|(_, entry)| entry.is_live());
+        live.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Notes how the calibrations in use of a device stand to what it sends.
+    pub fn set_calibrated(&mut self, name: &Name, calibrated: Calibrated) {
+        if let Some(entry) = self.devices.get_mut(name) {
+            entry.calibrated = calibrated;
+        }
+    }
+
     /// Judges each connected device that lives at `now_us`: those whose health changed, and how.
     pub fn judge(&mut self, window: u32, holds: Holds, now_us: i64) -> Vec<(Name, Change)> {
         let mut changes = Vec::new();
         for (name, entry) in &mut self.devices {
-            let live = entry.device.is_connected() && entry.run.is_none() && !entry.changing;
-            if !live || entry.source == Some(DataSource::Replay) {
+            if !entry.is_live() || entry.changing {
                 continue;
             }
             let measured = entry.meter.measured(window, now_us);

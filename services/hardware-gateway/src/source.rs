@@ -9,6 +9,7 @@ pub mod intake;
 pub mod lanes;
 pub mod lines;
 pub mod meters;
+pub mod packed;
 pub mod packets;
 pub mod rate;
 pub mod replay;

@@ -134,6 +134,17 @@ pub fn measure(link: &LinkFrames) -> Result<Measured, Refusal> {
     })
 }
 
+/// The motion statistic of the newest window of a link, as [`measure`] and `signal` have it; absent where it has too few frames.
+#[must_use]
+pub fn newest(link: &LinkFrames) -> Option<f64> {
+    let blocks = GainBlocks::new(
+        &link.layout.subcarriers,
+        &link.layout.valid,
+        usize::from(link.antennas),
+    );
+    statistics(link, &rows(link, &blocks)).pop()
+}
+
 fn rows(link: &LinkFrames, blocks: &GainBlocks) -> Rows {
     let mut rows = Rows {
         receive_us: Vec::new(),

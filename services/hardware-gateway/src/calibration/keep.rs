@@ -104,6 +104,7 @@ pub(super) async fn keep(
             })
             .collect(),
         in_use: false,
+        alarms: Vec::new(),
         operation: format!("operations/{}", run.id()),
     };
     calibrations

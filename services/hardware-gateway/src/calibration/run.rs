@@ -107,6 +107,7 @@ pub async fn run(
         }
     }
     drop(held);
+    calibrations.changed();
     match failed.first() {
         Some((_, first)) if made.is_empty() => {
             let messages: Vec<String> = failed

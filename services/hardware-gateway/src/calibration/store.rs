@@ -103,6 +103,22 @@ impl Store {
         Ok(found)
     }
 
+    /// The one in use of each kind.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub async fn in_use(&self, device: &str) -> Result<Vec<(Kind, pb::Calibration)>, Error> {
+        let mut found = Vec::new();
+        for kind in Kind::ALL {
+            match self.get(device, kind, 0).await {
+                Ok(calibration) => found.push((kind, calibration)),
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// Puts a version into use; 0 is the one that was in use before.
     ///
     /// # Errors

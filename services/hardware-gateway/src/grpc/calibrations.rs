@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use events::{Name, Timestamp};
 use proto::gateway::v1 as pb;
 use proto::gateway::v1::calibration_service_server::CalibrationService;
 use proto::google::longrunning::Operation;
@@ -9,8 +10,13 @@ use runtime::invalid_argument;
 use tonic::{Request, Response, Status};
 
 use super::{Reply, next_page, page_items, parse_name};
+use crate::calibration::fit::is_expired;
 use crate::calibration::{self, Calibrations, Kind};
 use crate::error::Error;
+use crate::health::Cause;
+use crate::health::advice::advice;
+use crate::health::meter::Measured;
+use crate::registry::Entry;
 
 /// Longest measurement, seconds.
 const MOST_SECONDS: f64 = 600.0;
@@ -93,6 +99,9 @@ impl CalibrationService for CalibrationApi {
         calibrations.sort_by_key(key);
         calibrations.retain(|c| key(c) > request.page_token);
         calibrations.truncate(size + 1);
+        for calibration in &mut calibrations {
+            self.alarm(calibration);
+        }
         for link in calibrations.iter_mut().flat_map(|c| &mut c.links) {
             link.result = None;
         }
@@ -111,7 +120,8 @@ impl CalibrationService for CalibrationApi {
         let device = parse_name("device", &request.device)?;
         let kind = parse_kind(request.kind)?;
         let store = &self.calibrations.store;
-        let found = store.get(device.as_str(), kind, request.version).await?;
+        let mut found = store.get(device.as_str(), kind, request.version).await?;
+        self.alarm(&mut found);
         Ok(Response::new(pb::GetCalibrationResponse {
             calibration: Some(found),
         }))
@@ -128,6 +138,7 @@ impl CalibrationService for CalibrationApi {
         let found = store
             .activate(device.as_str(), kind, request.version)
             .await?;
+        self.calibrations.changed();
         Ok(Response::new(pb::ActivateCalibrationResponse {
             calibration: Some(found),
         }))
@@ -147,7 +158,49 @@ impl CalibrationService for CalibrationApi {
         store
             .delete(device.as_str(), kind, request.version, request.force)
             .await?;
+        self.calibrations.changed();
         Ok(Response::new(pb::DeleteCalibrationResponse {}))
+    }
+}
+
+impl CalibrationApi {
+    /// Says what is wrong with one in use: what its time tells, and what the device's health has found.
+    fn alarm(&self, calibration: &mut pb::Calibration) {
+        let (Ok(kind), Ok(device)) = (
+            parse_kind(calibration.kind),
+            Name::new(&*calibration.device),
+        ) else {
+            return;
+        };
+        if !calibration.in_use {
+            return;
+        }
+        let kind = kind.as_str();
+        let registry = self.calibrations.devices.registry();
+        let entry = registry.get(&device);
+        let mut expected = entry.map(Entry::expected).unwrap_or_default();
+        let found = |cause| {
+            let findings = entry.map_or(&[][..], |entry| entry.health.findings());
+            findings.iter().any(|finding| finding.cause == cause)
+        };
+        let now_us = Timestamp::now().as_micros();
+        let expired = is_expired(calibration, now_us);
+        let misfit = found(Cause::CalibrationMisfit)
+            && expected.calibrated.fit.is_some_and(|(of, _)| of == kind);
+        let drift = found(Cause::CalibrationDrift) && kind == Kind::EmptyRoom.as_str();
+        expected.calibrated.expired = expired.then_some(kind);
+        let alarms = [
+            (expired, Cause::CalibrationExpired),
+            (misfit, Cause::CalibrationMisfit),
+            (drift, Cause::CalibrationDrift),
+        ];
+        let alarms = alarms.into_iter().filter(|(is_so, _)| *is_so);
+        calibration.alarms = alarms
+            .map(|(_, cause)| pb::CalibrationAlarm {
+                code: cause.as_str().to_owned(),
+                action: advice(cause, &Measured::default(), &expected),
+            })
+            .collect();
     }
 }
 

@@ -280,6 +280,7 @@ impl DeviceService for DeviceApi {
                 .last_frame_us
                 .map(|us| time(Timestamp::from_micros(us))),
             faults: faults.collect(),
+            sources: Vec::new(),
         }))
     }
 
@@ -479,6 +480,12 @@ fn render(name: &Name, entry: &Entry, window: u32, now_us: i64) -> pb::Device {
         }),
         deviations: deviations(entry, track.rate_hz),
         frames_suppressed: entry.suppressed,
+        frames_shed: entry.shed,
+        frames_rate_limited: entry.limited,
+        frames_late: track.late,
+        frames_duplicate: track.duplicates,
+        edge_reports: entry.claims.newest().map(edge_report).collect(),
+        edge_reports_received: entry.claims.received,
         data_source: entry
             .source
             .map(|source| match source {
@@ -488,6 +495,17 @@ fn render(name: &Name, entry: &Entry, window: u32, now_us: i64) -> pb::Device {
             })
             .unwrap_or_default()
             .to_owned(),
+    }
+}
+
+fn edge_report(
+    (kind, received_us, values): (&'static str, i64, Vec<(&'static str, String)>),
+) -> pb::EdgeReport {
+    let values = values.into_iter();
+    pb::EdgeReport {
+        kind: kind.to_owned(),
+        receive_time: Some(time(Timestamp::from_micros(received_us))),
+        values: values.map(|(key, value)| (key.to_owned(), value)).collect(),
     }
 }
 

@@ -61,7 +61,41 @@ pub fn advice(cause: Cause, measured: &Measured, expected: &Expected) -> String 
             text(measured.channel),
             text(expected.channel)
         ),
+        Cause::CalibrationMisfit => {
+            let (kind, share) = expected.calibrated.fit.unwrap_or_default();
+            format!(
+                "{:.0} % of its frames are of a link that its {kind} calibration knows: transmitter, layout or antennas have \
+                 changed since, and it does not count for the others; set the device back, or {}",
+                100.0 * share,
+                again(kind)
+            )
+        }
+        Cause::CalibrationDrift => {
+            let (now, most) = expected.calibrated.quietest.unwrap_or_default();
+            format!(
+                "even the quietest of the last windows had a motion statistic of {now:.2}, and the empty room should have at \
+                 most {most:.2}: somebody moved all that time, or the link has changed since it was calibrated; {}",
+                again("empty_room")
+            )
+        }
+        Cause::CalibrationExpired => {
+            let kind = expected.calibrated.expired.unwrap_or_default();
+            format!(
+                "its {kind} calibration has expired, and is still in use; {}",
+                again(kind)
+            )
+        }
     }
+}
+
+/// How a calibration is made anew.
+fn again(kind: &str) -> String {
+    let empty = match kind {
+        "empty_room" => " with nobody in the room",
+        _ => "",
+    };
+    let kind = kind.replace('_', "-");
+    format!("calibrate again{empty} (`fresnel calibrate {kind} --device NAME`)")
 }
 
 /// The first thing that users meet.

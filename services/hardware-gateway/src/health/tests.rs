@@ -242,6 +242,7 @@ fn causes_have_a_status_and_an_action() {
         rate: Some(ExpectedRate::Configured(100.0)),
         bandwidth_mhz: Some(20),
         channel: Some(6),
+        ..Expected::default()
     };
     let check = |measured: Measured, status: Status, causes: &[&str], words: &str| {
         assert_eq!(

@@ -190,6 +190,9 @@ impl Devices {
             if !causes.is_empty() {
                 envelope.metadata.extra.insert(CAUSES.into(), json!(causes));
             }
+            for (key, value) in entry.claims.metadata(time.as_micros()) {
+                envelope.metadata.extra.insert(key.into(), value.into());
+            }
             Ok(Some(envelope))
         })
         .await

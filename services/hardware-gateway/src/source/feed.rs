@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use csi::decode::adr018::{self, Packet};
+use csi::Frame;
+use csi::decode::adr018::{self, EdgeReport, Packet, Report};
 use csi::decode::{esp32_csv, nexmon};
 
 use crate::config::{Kind, Plan};
 use crate::source::cards::Cards;
 use crate::source::identity::From;
-use crate::source::intake::{Gate, Heard, Intake, Manner, Right, source_device};
+use crate::source::intake::{Claim, Gate, Heard, Intake, Manner, Right, source_device};
 use crate::source::lines::Piece;
 use crate::source::meters::{Meters, Tally};
+use crate::source::packed::{Packed, Unpacked};
 use crate::source::rate::Bucket;
 use crate::source::signed;
 use crate::track::Announcer;
@@ -51,6 +53,7 @@ pub struct Feed {
     addresses: HashMap<IpAddr, Arc<str>>,
     local: Arc<str>,
     peers: HashMap<From, Peer>,
+    packed: Packed,
     pub(super) cards: Cards,
 }
 
@@ -91,6 +94,7 @@ impl Feed {
             addresses: HashMap::new(),
             local: Arc::from(plan.name.as_str()),
             peers: HashMap::new(),
+            packed: Packed::default(),
             cards: Cards::default(),
         }
     }
@@ -109,6 +113,7 @@ impl Feed {
             addresses: HashMap::new(),
             local: Arc::clone(&self.local),
             peers: HashMap::new(),
+            packed: Packed::default(),
             cards: Cards::default(),
         }
     }
@@ -139,6 +144,7 @@ impl Feed {
     /// Notes datagrams that the kernel dropped.
     pub fn kernel_drops(&mut self, count: u64, time_us: i64, message: impl FnOnce() -> String) {
         self.tally.kernel_drops += count;
+        self.packed.all_lost();
         let device = source_device(&self.manner.name);
         self.intake
             .faults(&device, "kernel_drops", count, time_us, message);
@@ -190,32 +196,23 @@ impl Feed {
             ),
             (decoded, trailer) => (decoded, right(origin, payload, trailer)),
         };
-        let address = self.address(origin.from);
         match decoded {
             Ok(Packet::Csi { node, frame, .. }) => {
-                let id = self.node_id(node);
-                let heard = Heard {
-                    frame,
-                    id: &id,
-                    place: None,
-                    device_type: ADR018,
-                    from: origin.from,
-                    address: &address,
-                    recorded: origin.recorded,
-                };
-                self.intake.take(
-                    &self.manner,
-                    heard,
-                    &mut right,
-                    &mut self.tally,
-                    origin.time_us,
-                );
+                self.packed
+                    .whole(origin.from, node, payload, origin.time_us);
+                self.adr018(node, frame, &mut right, origin);
             }
-            // What edge nodes conclude is not ours to report; mesh packets are not CSI.
-            Ok(_) => {}
+            Ok(Packet::Edge(report)) => self.edge(report, bytes.len(), &mut right, origin),
+            // Talk between nodes is not CSI.
+            Ok(Packet::Mesh) => {}
             Err(error) => {
                 self.tally.malformed += 1;
-                let id = adr018::peek_node(bytes).map(|node| self.node_id(node));
+                let node = adr018::peek_node(bytes);
+                if let Some(node) = node {
+                    self.packed.lost(origin.from, node);
+                }
+                let id = node.map(|node| self.node_id(node));
+                let address = self.address(origin.from);
                 self.intake.malformed(
                     id.as_deref(),
                     &address,
@@ -224,6 +221,45 @@ impl Feed {
                     || format!("datagram from {}: {error}", shown(origin, &address)),
                 );
             }
+        }
+    }
+
+    /// A frame of an ADR-018 node.
+    fn adr018(&mut self, node: u8, frame: Frame, right: &mut Right<'_>, origin: Origin) {
+        let (id, address) = (self.node_id(node), self.address(origin.from));
+        let heard = Heard {
+            frame,
+            id: &id,
+            place: None,
+            device_type: ADR018,
+            from: origin.from,
+            address: &address,
+            recorded: origin.recorded,
+        };
+        self.take(heard, right, origin.time_us);
+    }
+
+    /// What a node concludes itself, which is kept as its own claim; or a compressed frame.
+    fn edge(&mut self, report: EdgeReport, size: usize, right: &mut Right<'_>, origin: Origin) {
+        let (node, time_us) = (report.node, origin.time_us);
+        let Report::Compressed(packet) = &report.report else {
+            let (id, address) = (self.node_id(node), self.address(origin.from));
+            let claim = Claim {
+                report,
+                id: &id,
+                from: origin.from,
+                address: &address,
+            };
+            self.intake
+                .claim(&self.manner, claim, right, &mut self.tally, time_us);
+            return;
+        };
+        match self.packed.unpack(origin.from, node, packet, size, time_us) {
+            Unpacked::Frame(frame) => {
+                self.tally.unpacked += 1;
+                self.adr018(node, frame, right, origin);
+            }
+            Unpacked::Besides | Unpacked::Waiting => self.tally.packed += 1,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csi::Frame;
+use csi::decode::adr018::EdgeReport;
 use events::{DataSource, Name, Timestamp};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
@@ -74,6 +75,18 @@ pub struct Heard<'a> {
     pub address: &'a str,
     /// From a file as it was found, not as it grew.
     pub recorded: bool,
+}
+
+/// What a device concludes itself, and what is known of its sender.
+pub struct Claim<'a> {
+    /// What it says.
+    pub report: EdgeReport,
+    /// What identifies the sender.
+    pub id: &'a str,
+    /// Where it was heard.
+    pub from: From,
+    /// The same, as text without a port.
+    pub address: &'a str,
 }
 
 /// What a datagram says of its right to come in.
@@ -196,23 +209,11 @@ impl Intake {
             heard.id = place;
             heard.place = None;
         }
-        let open = match self.admission(manner, heard.id) {
-            Admission::Open => true,
-            Admission::Known => false,
-            Admission::Signed => {
-                if let Err(refusal) = self.signed(heard.id, right) {
-                    tally.refused += 1;
-                    self.violation(heard.id, refusal.code(), now_us, heard.address, || {
-                        format!(
-                            "a datagram of {} from {} was refused: {refusal}",
-                            heard.id, heard.address
-                        )
-                    });
-                    return;
-                }
-                false
-            }
-        };
+        if !self.has_right(manner, heard.id, heard.address, right, now_us) {
+            tally.refused += 1;
+            return;
+        }
+        let open = self.admission(manner, heard.id) == Admission::Open;
         if !self.identified(&mut heard, now_us) {
             tally.refused += 1;
             return;
@@ -262,6 +263,54 @@ impl Intake {
                 self.unknown(manner, heard, open, first, now_us);
             }
         }
+    }
+
+    /// Keeps what a registered device says of itself. It must have the same right to come in as a frame.
+    pub fn claim(
+        &self,
+        manner: &Manner,
+        claim: Claim<'_>,
+        right: &mut Right<'_>,
+        tally: &mut Tally,
+        now_us: i64,
+    ) {
+        if !self.has_right(manner, claim.id, claim.address, right, now_us) {
+            tally.refused += 1;
+            return;
+        }
+        let standing = self.state().claims.heard(claim.id, claim.from, now_us);
+        if standing != Standing::Holder {
+            tally.refused += 1;
+            return;
+        }
+        if self
+            .devices
+            .registry()
+            .claimed(claim.id, claim.report, now_us)
+        {
+            tally.edge_reports += 1;
+        }
+    }
+
+    /// Whether what `id` sent may come in; a violation where it is not signed as it should be.
+    fn has_right(
+        &self,
+        manner: &Manner,
+        id: &str,
+        address: &str,
+        right: &mut Right<'_>,
+        now_us: i64,
+    ) -> bool {
+        if self.admission(manner, id) != Admission::Signed {
+            return true;
+        }
+        let Err(refusal) = self.signed(id, right) else {
+            return true;
+        };
+        self.violation(id, refusal.code(), now_us, address, || {
+            format!("a datagram of {id} from {address} was refused: {refusal}")
+        });
+        false
     }
 
     fn admission(&self, manner: &Manner, id: &str) -> Admission {
@@ -476,6 +525,7 @@ impl Intake {
         }
         for (device, frames) in shed {
             self.count_shed(&device, frames, "bus");
+            self.devices.registry().shed(&device, frames);
             let what = || {
                 (
                     "frames were shed: they came faster than the bus took them".to_owned(),
@@ -489,6 +539,7 @@ impl Intake {
         }
         for (device, frames) in limited {
             self.count_shed(&device, frames, "rate");
+            self.devices.registry().limited(&device, frames);
         }
     }
 
@@ -498,7 +549,6 @@ impl Intake {
             KeyValue::new("reason", reason),
         ];
         self.shed.add(frames, &labels);
-        self.devices.registry().shed(device, frames);
     }
 
     /// Violations that are due.

@@ -50,6 +50,9 @@ meters! {
     duplicates = "gateway_duplicate_frames", "Frames that came twice and were published once";
     late = "gateway_late_frames", "Frames that came after younger ones, published all the same";
     limited = "gateway_rate_limited_frames", "Frames above the rate limit of their device or source";
+    edge_reports = "gateway_edge_reports", "Reports of what devices conclude themselves, of registered devices";
+    unpacked = "gateway_unpacked_frames", "Compressed frames that were unpacked";
+    packed = "gateway_packed_frames", "Compressed frames that were left: a whole one was waited for, or all come whole as well";
     kernel_drops = "gateway_kernel_drops", "Datagrams that the kernel dropped because the socket's buffer was full";
     failures = "gateway_source_failures", "Times that the source failed and was opened again";
 }

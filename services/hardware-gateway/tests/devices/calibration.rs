@@ -1,5 +1,6 @@
 //! Calibrations of simulated devices: however one ends, the operation, the events and what is kept say so.
 
+mod alarms;
 mod ends;
 mod kinds;
 

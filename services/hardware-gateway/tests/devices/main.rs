@@ -10,6 +10,7 @@
 
 mod calibration;
 mod configuration;
+mod edge;
 mod health;
 mod maintenance;
 mod moving;

@@ -122,6 +122,7 @@ impl Sandbox {
 async fn gateway(server: &Server) -> ((Process, Started), Channel, UdpSocket) {
     let settings = format!(
         "[nats]\nurl = \"{}\"\nstorage_scale = 0.1\n[hardware_gateway]\ndevice_timeout_s = 1.5\n\
+         calibration_check_s = 0.2\ncalibration_drift_windows = 3\n\
          [hardware_gateway.health]\nwindow_s = 1\nraise_after_s = 0.5\nclear_after_s = 0.5\n",
         server.url()
     );
