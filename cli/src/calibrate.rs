@@ -86,18 +86,21 @@ enum Action {
         device: String,
         kind: Kind,
         /// The one in use where it is not given.
+        #[arg(id = "number", value_name = "VERSION")]
         version: Option<u32>,
     },
     /// Put a version into use; without one, go back to the one before.
     Use {
         device: String,
         kind: Kind,
+        #[arg(id = "number", value_name = "VERSION")]
         version: Option<u32>,
     },
     /// Remove a version.
     Delete {
         device: String,
         kind: Kind,
+        #[arg(id = "number", value_name = "VERSION")]
         version: u32,
         /// Also the one in use.
         #[arg(long)]

@@ -87,8 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let directory = args.out.parent().filter(|parent| *parent != Path::new(""));
         let directory = directory.unwrap_or(Path::new(".")).to_owned();
         let shown = args.out.display().to_string();
-        let output = NamedTempFile::new_in(&directory)
-            .with_context(|| format!("{shown} cannot be written"))?;
+        let output = output_in(&directory).with_context(|| format!("{shown} cannot be written"))?;
         let (name, input) = input(&args).await?;
         let format = args.format;
         let mut task = {
@@ -128,6 +127,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         })?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// A file that becomes the output, with the rights that any new file gets; others may not be kept from what they are given.
+fn output_in(directory: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The umask takes away what it takes from every file.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(directory)
 }
 
 /// The recording as a file, and its name.

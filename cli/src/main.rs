@@ -99,3 +99,13 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_of_each_command_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

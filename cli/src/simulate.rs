@@ -1,5 +1,6 @@
 //! `fresnel simulate`: CSI from a simulated room, over UDP or into a file.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -197,6 +198,9 @@ struct Sent {
     target: SocketAddr,
     frames: u64,
     refused: u64,
+    /// Numbers that the receivers counted and that were not sent.
+    left_out: u64,
+    loss: f64,
     elapsed: Duration,
     wanted_hz: f64,
     interrupted: bool,
@@ -212,9 +216,17 @@ impl std::fmt::Display for Sent {
         };
         write!(
             f,
-            "{} datagrams of `{}` to {} in {seconds:.1} s: {rate:.1}/s of {:.1}/s before losses; all are stamped `simulated`",
+            "{} datagrams of `{}` to {} in {seconds:.1} s: {rate:.1}/s of {:.1}/s; all are stamped `simulated`",
             self.frames, self.name, self.target, self.wanted_hz
         )?;
+        if self.left_out > 0 {
+            write!(
+                f,
+                "\n{} more were lost on the simulated air, as the scenario has it (traffic.loss = {} %): a gateway counts them as lost",
+                self.left_out,
+                100.0 * self.loss
+            )?;
+        }
         if self.refused > 0 {
             write!(
                 f,
@@ -261,11 +273,15 @@ async fn send(
         target,
         frames: 0,
         refused: 0,
+        left_out: 0,
+        loss: scenario.traffic.loss,
         elapsed: Duration::ZERO,
         wanted_hz: scenario.rate_hz * scenario.receivers.len() as f64,
         interrupted: false,
     };
     let mut datagram = Vec::new();
+    // Of each receiver the number that comes next where nothing is lost.
+    let mut next: BTreeMap<usize, u64> = BTreeMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
@@ -291,6 +307,10 @@ async fn send(
                 sent.refused += 1;
             }
             sent.frames += 1;
+            let number = simulated.frame.sequence;
+            if let Some(next) = next.insert(simulated.receiver, number + 1) {
+                sent.left_out += number.saturating_sub(next);
+            }
             if let Some(truth) = &mut truth {
                 truth.write(&simulated)?;
             }

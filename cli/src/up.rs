@@ -70,6 +70,10 @@ async fn up(args: Args, began: Instant) -> anyhow::Result<Exit> {
         let dir = DataDir::take(args.data_dir)?;
         let usual = if args.ephemeral { 0 } else { NATS_PORT };
         let port = args.nats_port.unwrap_or(usual);
+        const SPOOL: &str = "hardware_gateway.recordings.spool";
+        if settings.given(SPOOL).is_none() {
+            settings.set(SPOOL, &dir.path().join("recordings").to_string_lossy())?;
+        }
         let child = Nats::start(args.nats_server.as_deref(), dir, port).await?;
         settings.set("nats.url", &child.url())?;
         nats = Some(child);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
+use indicatif::HumanBytes;
 use proto::gateway::v1::device_service_client::DeviceServiceClient;
 use proto::gateway::v1::{
     Device, DeviceState, GetReceptionRequest, GetReceptionResponse, ListDevicesRequest,
-    ListDiscoveredDevicesRequest,
+    ListDiscoveredDevicesRequest, Source,
 };
 use proto::pose::v1::GetModelStatusRequest;
 use proto::pose::v1::get_model_status_response::State;
@@ -130,12 +131,13 @@ async fn model(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
 async fn devices(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
     let mut client = DeviceServiceClient::new(channel);
     let heard = client.get_reception(GetReceptionRequest {}).await;
-    reception(
-        report,
-        &heard
-            .map_err(|status| client::refusal(&status))?
-            .into_inner(),
-    );
+    let heard = heard
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    for one in &heard.sources {
+        source(report, one);
+    }
+    reception(report, &heard);
     let request = ListDevicesRequest {
         page_size: MAX_DEVICES,
         ..ListDevicesRequest::default()
@@ -181,12 +183,25 @@ async fn devices(report: &mut Report, channel: Channel) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `0 lost`, and what else was not published.
+fn unpublished(device: &Device) -> String {
+    let mut text = format!("{} lost", device.frames_lost);
+    for (count, what) in [
+        (device.frames_shed, "shed"),
+        (device.frames_rate_limited, "above the rate limit"),
+        (device.frames_late, "late"),
+        (device.frames_duplicate, "twice"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
 fn device(report: &mut Report, device: &Device) {
     let name = format!("device {} in {}", device.name, device.zone);
-    let last = device.last_frame_time.as_ref().and_then(|time| {
-        let nanos = u32::try_from(time.nanos).ok()?;
-        DateTime::<Utc>::from_timestamp(time.seconds, nanos)
-    });
+    let last = last(device.last_frame_time.as_ref());
     let rate = device
         .frame_rate_hz
         .map(|rate| format!(" at {rate:.1} Hz"))
@@ -194,11 +209,7 @@ fn device(report: &mut Report, device: &Device) {
     let state = device.state();
     let seen = match last {
         None => format!("{name}: no frames"),
-        Some(last) => format!(
-            "{name}: last frame {}{rate}, {} lost",
-            last.to_rfc3339_opts(SecondsFormat::Millis, true),
-            device.frames_lost
-        ),
+        Some(last) => format!("{name}: last frame {last}{rate}, {}", unpublished(device)),
     };
     if state == DeviceState::Maintenance {
         report.warn(
@@ -210,6 +221,62 @@ fn device(report: &mut Report, device: &Device) {
     } else {
         report.ok(seen);
     }
+}
+
+/// A socket, port or file: whether it is open, and what came of it.
+fn source(report: &mut Report, source: &Source) {
+    let (name, address) = (&source.name, &source.address);
+    let place = if source.kind == *name {
+        format!("source {name} at {address}")
+    } else {
+        format!("source {name} ({} at {address})", source.kind)
+    };
+    let bytes = HumanBytes(source.bytes);
+    let read = match (source.datagrams, last(source.last_receive_time.as_ref())) {
+        (0, _) => "nothing read yet".to_owned(),
+        (count, at) => format!(
+            "{count} datagrams or lines, {bytes}, {} frames taken{}",
+            source.frames,
+            at.map_or_else(String::new, |at| format!(", last {at}"))
+        ),
+    };
+    if !source.open {
+        let error = match &*source.last_error {
+            "" => "it is being opened".to_owned(),
+            error => format!("{error} ({} times)", source.failures.max(1)),
+        };
+        report.fail(
+            format!("{place} is not open: {error}; {read}"),
+            "it is tried again by itself: plug the port in, make the file, or free the address; see \
+             hardware_gateway.sources",
+        );
+    } else if source.kernel_drops > 0 {
+        report.warn(
+            format!(
+                "{place} is open, {read}; the kernel dropped {} datagrams, since the socket's buffer was full",
+                source.kernel_drops
+            ),
+            "let it grow: `sysctl -w net.core.rmem_max=8388608`, and start the gateway again",
+        );
+    } else if source.last_error.is_empty() {
+        report.ok(format!("{place} is open, {read}"));
+    } else {
+        report.warn(
+            format!(
+                "{place} is open again after {} failures, {read}",
+                source.failures
+            ),
+            format!("the last one was: {}", source.last_error),
+        );
+    }
+}
+
+/// When, to the millisecond.
+fn last(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    let time = time?;
+    let nanos = u32::try_from(time.nanos).ok()?;
+    let time = DateTime::<Utc>::from_timestamp(time.seconds, nanos)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Do datagrams arrive at all, and can they be decoded?

@@ -63,6 +63,11 @@ impl DataDir {
             .with_context(what)?;
         Ok(Self { path, _lock: lock })
     }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 fn usual_place() -> Option<PathBuf> {

@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::lifecycle::Devices;
 use crate::recording::library::Library;
 use crate::recording::recorder::Recorders;
+use crate::source;
 use crate::source::replay::Replays;
 use crate::zone::store::Zones;
 
@@ -41,6 +42,7 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// What the services speak for.
 pub struct Apis {
     pub devices: Arc<Devices>,
+    pub sources: Vec<Arc<source::status::Status>>,
     pub library: Arc<Library>,
     pub recorders: Arc<Recorders>,
     pub replays: Arc<Replays>,
@@ -51,6 +53,7 @@ pub struct Apis {
 pub async fn serve(rt: &mut Runtime, apis: Apis) -> anyhow::Result<()> {
     let Apis {
         devices,
+        sources,
         library,
         recorders,
         replays,
@@ -60,7 +63,7 @@ pub async fn serve(rt: &mut Runtime, apis: Apis) -> anyhow::Result<()> {
     let mut routes = tonic::service::Routes::builder();
     let zones = Arc::new(Zones::open(Arc::clone(&devices)).await?);
     routes.add_service(ZoneServiceServer::new(ZoneApi { zones }));
-    routes.add_service(DeviceServiceServer::new(DeviceApi { devices }));
+    routes.add_service(DeviceServiceServer::new(DeviceApi { sources, devices }));
     routes.add_service(RecordingServiceServer::new(RecordingApi {
         library,
         recorders,

@@ -55,8 +55,15 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let source = rt.source().to_owned();
     let devices = Arc::new(Devices::load(bus.clone(), source.clone(), config.health).await?);
-    let library =
-        Arc::new(Library::open(&bus, &config.recordings, config.max_recording_bytes).await?);
+    let library = Arc::new(
+        Library::open(
+            &bus,
+            &config.recordings,
+            config.max_recording_bytes,
+            source.clone(),
+        )
+        .await?,
+    );
     library.recover().await?;
     let recorders = Arc::new(Recorders::new(
         bus.clone(),
@@ -83,20 +90,22 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let (changes, changed) = mpsc::channel(1024);
     let intake = Intake::new(&config, Arc::clone(&devices), Arc::clone(&faults), changes)?;
     let intake = Arc::new(intake);
+    let mut sources = Vec::new();
     for (number, plan) in plans.into_iter().enumerate() {
         let budget = config.announce_budget_per_s;
         let mut one = Source::new(plan, number, Arc::clone(&intake), budget);
         let name: &'static str = one.name().to_owned().leak();
+        sources.push(one.status());
         match one.open().await {
             Ok(Some(address)) => rt.announce(name, address),
             Ok(None) => {}
             // The address that everybody knows has to be had; any other is tried again.
             Err(error) if number == 0 && config.udp.enabled => return Err(error),
-            Err(error) => tracing::warn!(
-                source = name,
-                error = format!("{error:#}"),
-                "source failed, and is tried again"
-            ),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(source = name, error, "source failed, and is tried again");
+                one.status().failed(error, Timestamp::now().as_micros());
+            }
         }
         rt.spawn("source", one.run(rt.shutdown()));
     }
@@ -159,6 +168,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     });
     let apis = grpc::Apis {
         devices,
+        sources,
         library,
         recorders,
         replays,

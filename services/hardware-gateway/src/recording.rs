@@ -75,6 +75,9 @@ pub struct Recording {
     pub ended_by: String,
     /// The file that holds it; where there is none the object store does.
     pub file: Option<PathBuf>,
+    /// The gateway that recorded it, `service/instance`; empty for an upload, and of former versions.
+    #[serde(default)]
+    pub gateway: String,
 }
 
 impl Recording {
@@ -96,6 +99,7 @@ impl Recording {
             labels,
             ended_by: String::new(),
             file: None,
+            gateway: String::new(),
         }
     }
 

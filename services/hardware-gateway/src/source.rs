@@ -15,6 +15,7 @@ pub mod rate;
 pub mod replay;
 pub mod serial;
 pub mod signed;
+pub mod status;
 pub mod tcp;
 pub mod udp;
 
@@ -33,6 +34,7 @@ use crate::source::identity::From;
 use crate::source::intake::{Intake, now_us};
 use crate::source::lines::Lines;
 use crate::source::packets::Packets;
+use crate::source::status::Status;
 
 /// First pause before a source is opened again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -89,6 +91,12 @@ impl Source {
         self.plan.name.as_str()
     }
 
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(self.feed.status())
+    }
+
     /// Binds the address of a source that listens; datagrams wait in the kernel from then on.
     ///
     /// # Errors
@@ -111,8 +119,10 @@ impl Source {
                 self.address = Some(listener.local_addr()?);
                 self.opened = Some(Opened::Tcp(listener));
             }
-            Reach::Connect { .. } | Reach::Serial { .. } | Reach::File { .. } => {}
+            Reach::Connect { .. } | Reach::Serial { .. } | Reach::File { .. } => return Ok(None),
         }
+        let address = self.address.map(|address| address.to_string());
+        self.feed.status().opened(address);
         Ok(self.address)
     }
 
@@ -135,6 +145,7 @@ impl Source {
             );
             self.feed.tally.failures += 1;
             self.feed.flush();
+            self.feed.status().failed(format!("{error:#}"), now_us());
             self.feed.fault("source_failed", now_us(), || {
                 format!("source {:?}: {error:#}", self.plan.name.as_str())
             });

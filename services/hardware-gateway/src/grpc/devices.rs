@@ -1,6 +1,7 @@
 //! `DeviceService`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use events::hardware::DeviceConfig;
 use events::{DataSource, Name, Timestamp};
@@ -18,9 +19,11 @@ use crate::health::advice::advice;
 use crate::health::{Cause, ExpectedRate, Status as Health};
 use crate::lifecycle::{Devices, Settings};
 use crate::registry::{Discovered, Entry};
+use crate::source;
 
 pub(super) struct DeviceApi {
     pub devices: Arc<Devices>,
+    pub sources: Vec<Arc<source::status::Status>>,
 }
 
 #[tonic::async_trait]
@@ -280,7 +283,7 @@ impl DeviceService for DeviceApi {
                 .last_frame_us
                 .map(|us| time(Timestamp::from_micros(us))),
             faults: faults.collect(),
-            sources: Vec::new(),
+            sources: self.sources.iter().map(|one| render_source(one)).collect(),
         }))
     }
 
@@ -599,6 +602,28 @@ fn deviations(entry: &Entry, rate_hz: Option<f32>) -> Vec<pb::Deviation> {
         }
     }
     all
+}
+
+fn render_source(one: &source::status::Status) -> pb::Source {
+    let (told, totals) = (one.told(), &one.totals);
+    let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    let (last_error, error_us) = told.error.unzip();
+    pb::Source {
+        name: one.name.clone(),
+        kind: one.kind.to_owned(),
+        address: told.address,
+        open: one.is_open(),
+        bytes: count(&totals.bytes),
+        datagrams: count(&totals.datagrams),
+        frames: count(&totals.frames),
+        frames_unregistered: count(&totals.unregistered),
+        malformed: count(&totals.malformed),
+        kernel_drops: count(&totals.kernel_drops),
+        last_receive_time: one.newest_us().map(|us| time(Timestamp::from_micros(us))),
+        failures: count(&totals.failures),
+        last_error: last_error.unwrap_or_default(),
+        last_error_time: error_us.map(|us| time(Timestamp::from_micros(us))),
+    }
 }
 
 fn render_discovered(id: &str, found: &Discovered) -> pb::DiscoveredDevice {

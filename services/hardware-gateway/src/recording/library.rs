@@ -1,6 +1,6 @@
 //! The recordings that there are.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use bus::{Bus, Kv, Objects};
 use bytes::Bytes;
 use csi::read::Format;
+use events::Timestamp;
 use sha2::Digest;
 
 use super::frames::{Frames, Scan};
@@ -17,6 +18,8 @@ use crate::error::{Error, chain};
 
 /// Uploads that broke off can be gone on with for so long.
 const KEPT_UPLOADS: Duration = Duration::from_secs(24 * 60 * 60);
+/// Storing a recording takes no longer, seconds.
+const STORING_S: u64 = 60 * 60;
 
 /// The recordings of this gateway.
 pub struct Library {
@@ -24,7 +27,11 @@ pub struct Library {
     objects: Objects,
     directory: Option<PathBuf>,
     spool: PathBuf,
+    /// This gateway, `service/instance`.
+    gateway: String,
     max_bytes: u64,
+    /// A recording that was begun longer ago has ended, whoever made it.
+    longest: Duration,
     /// One scan at a time: some formats are in memory meanwhile.
     scanning: tokio::sync::Semaphore,
 }
@@ -38,13 +45,16 @@ impl Library {
         bus: &Bus,
         config: &config::Recordings,
         max_bytes: u64,
+        gateway: String,
     ) -> Result<Self, Error> {
         let library = Self {
             kv: bus.kv("recordings").await?,
             objects: bus.objects("recordings").await?,
             directory: config.directory.clone(),
             spool: config.spool(),
+            gateway,
             max_bytes,
+            longest: Duration::from_secs(config.max_seconds.saturating_add(STORING_S)),
             scanning: tokio::sync::Semaphore::new(1),
         };
         for directory in library.directory.iter().chain([&library.spool]) {
@@ -79,6 +89,12 @@ impl Library {
     #[must_use]
     pub fn spooled(&self, id: &str) -> PathBuf {
         self.spool.join(format!("{id}.part"))
+    }
+
+    /// This gateway.
+    #[must_use]
+    pub fn gateway(&self) -> &str {
+        &self.gateway
     }
 
     /// Largest recording, bytes.
@@ -269,7 +285,9 @@ impl Library {
         Ok(self.kv.delete(id).await?)
     }
 
-    /// Stores what a former process was recording when it was killed.
+    /// Stores what a former process of this gateway was recording when it was killed. What another gateway records is left
+    /// to it: one of another name, or another process on this machine, which has the file locked. One that should have ended
+    /// long ago has nobody any more who would end it.
     ///
     /// # Errors
     /// Where the list cannot be read. What goes wrong with one recording is noted on it.
@@ -279,6 +297,19 @@ impl Library {
                 continue;
             }
             let spooled = self.spooled(&recording.id);
+            let age_s = Timestamp::now().seconds_since(recording.created);
+            let over = age_s > self.longest.as_secs_f64();
+            let ours = recording.gateway.is_empty() || recording.gateway == self.gateway;
+            let locked = File::open(&spooled)
+                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+            if locked || !(ours || over) {
+                tracing::debug!(
+                    recording = recording.id,
+                    gateway = recording.gateway,
+                    "another gateway records"
+                );
+                continue;
+            }
             recording.state = State::Interrupted;
             recording.ended_by = "the gateway was killed".into();
             let stored = match File::open(&spooled) {

@@ -106,11 +106,14 @@ impl Recorders {
     /// # Errors
     /// Where the bus cannot be reached or the file not be made.
     pub async fn start(self: &Arc<Self>, request: Request) -> Result<Recording, Error> {
-        let recording = Recording::new(
-            request.id.clone(),
-            request.name.clone(),
-            request.labels.clone(),
-        );
+        let recording = Recording {
+            gateway: self.library.gateway().to_owned(),
+            ..Recording::new(
+                request.id.clone(),
+                request.name.clone(),
+                request.labels.clone(),
+            )
+        };
         if !self.library.begin(&recording).await? {
             return self.get(&request.id).await;
         }
@@ -136,6 +139,9 @@ impl Recorders {
         let tap = self.bus.tap(&filters(&request)).await?;
         let path = self.library.spooled(&recording.id);
         let file = File::create(&path).map_err(|source| Error::disk("make", &path, source))?;
+        // As long as it is open nobody else takes it for interrupted.
+        file.try_lock()
+            .map_err(|error| Error::disk("lock", &path, error.into()))?;
         let stop = self.drain.child_token();
         let (progress, _) = watch::channel(recording.clone());
         let running = Running {

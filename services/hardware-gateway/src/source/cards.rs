@@ -58,6 +58,7 @@ impl Feed {
 
     /// A record of the Intel 5300's log, its length included.
     pub fn intel5300(&mut self, record: &[u8], origin: Origin) {
+        self.read(record.len(), origin);
         self.tally.datagrams += 1;
         let address = self.address(origin.from);
         let id = self.card_id(INTEL5300, &address);

@@ -17,6 +17,7 @@ use crate::source::meters::{Meters, Tally};
 use crate::source::packed::{Packed, Unpacked};
 use crate::source::rate::Bucket;
 use crate::source::signed;
+use crate::source::status::Status;
 use crate::track::Announcer;
 
 /// Family name of ADR-018 senders.
@@ -44,6 +45,9 @@ pub struct Feed {
     intake: Arc<Intake>,
     manner: Arc<Manner>,
     meters: Meters,
+    status: Arc<Status>,
+    /// When something was read last.
+    newest_us: Option<i64>,
     /// Counted since the last flush.
     pub tally: Tally,
     kind: Kind,
@@ -83,10 +87,13 @@ impl Feed {
                 announcer: Announcer::new(announce_budget),
             }),
         };
+        let meters = Meters::new(plan.name.as_str());
         Self {
             intake,
             manner: Arc::new(manner),
-            meters: Meters::new(plan.name.as_str()),
+            status: Arc::new(Status::new(plan, Arc::clone(&meters.totals))),
+            meters,
+            newest_us: None,
             tally: Tally::default(),
             kind: plan.kind,
             hardware_id: plan.hardware_id.as_deref().map(Arc::from),
@@ -106,6 +113,8 @@ impl Feed {
             intake: Arc::clone(&self.intake),
             manner: Arc::clone(&self.manner),
             meters: self.meters.clone(),
+            status: Arc::clone(&self.status),
+            newest_us: None,
             tally: Tally::default(),
             kind: self.kind,
             hardware_id: self.hardware_id.clone(),
@@ -130,8 +139,23 @@ impl Feed {
         &self.local
     }
 
+    /// How the source stands.
+    #[must_use]
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Notes that so many bytes were read.
+    pub(super) fn read(&mut self, bytes: usize, origin: Origin) {
+        self.tally.bytes += bytes as u64;
+        self.newest_us = Some(origin.time_us);
+    }
+
     /// Hands the counts to the meters.
     pub fn flush(&mut self) {
+        if let Some(newest_us) = self.newest_us.take() {
+            self.status.heard(newest_us);
+        }
         self.meters.flush(&mut self.tally);
     }
 
@@ -174,6 +198,7 @@ impl Feed {
 
     /// A datagram: of the ADR-018 family, or text with one or more lines; told apart by the first bytes.
     pub fn datagram(&mut self, bytes: &[u8], origin: Origin) {
+        self.read(bytes.len(), origin);
         if self.kind == Kind::Nexmon {
             self.nexmon(bytes, origin);
             return;
@@ -274,8 +299,12 @@ impl Feed {
     /// A piece of a stream of lines.
     pub fn piece(&mut self, piece: Piece<'_>, origin: Origin) {
         match piece {
-            Piece::Whole(line) => self.line(line, origin, &mut right(origin, &[], None)),
+            Piece::Whole(line) => {
+                self.read(line.len() + 1, origin);
+                self.line(line, origin, &mut right(origin, &[], None));
+            }
             Piece::TooLong(found) => {
+                self.read(usize::try_from(found).unwrap_or(usize::MAX), origin);
                 self.tally.datagrams += 1;
                 self.tally.malformed += 1;
                 let address = self.address(origin.from);
@@ -359,6 +388,7 @@ impl Feed {
     /// A UDP datagram out of a capture, by its port and first bytes; other traffic is left alone.
     pub fn captured(&mut self, port: u16, datagram: &[u8], origin: Origin) {
         if nexmon::recognised(port, datagram) {
+            self.read(datagram.len(), origin);
             self.nexmon(datagram, origin);
             return;
         }

@@ -96,6 +96,7 @@ impl Follow {
         let skip = self.begin == config::From::End;
         file.seek(SeekFrom::Start(at)).await?;
         tracing::info!(source = feed.name(), path = shown, at, "following a file");
+        feed.status().opened(None);
         let mut chunk = vec![0_u8; CHUNK];
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,5 +1,8 @@
 //! What is counted of a source. Counted in plain numbers per frame, handed to the meters once a batch.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 
@@ -11,10 +14,18 @@ macro_rules! meters {
             $(#[doc = $what] pub $field: u64,)+
         }
 
+        /// Counts since the start of the gateway, to be read by others.
+        #[derive(Debug, Default)]
+        pub struct Totals {
+            $(#[doc = $what] pub $field: AtomicU64,)+
+        }
+
         /// The meters of one source.
         #[derive(Clone, Debug)]
         pub struct Meters {
             label: [KeyValue; 1],
+            /// The same, since the start of the gateway.
+            pub totals: Arc<Totals>,
             $($field: Counter<u64>,)+
         }
 
@@ -25,6 +36,7 @@ macro_rules! meters {
                 let meter = opentelemetry::global::meter("hardware-gateway");
                 let meters = Self {
                     label: [KeyValue::new("source", source.to_owned())],
+                    totals: Arc::default(),
                     $($field: meter.u64_counter($name).with_description($what).build(),)+
                 };
                 // All are there from the beginning, at 0.
@@ -35,7 +47,10 @@ macro_rules! meters {
             /// Adds what was counted, and begins anew.
             pub fn flush(&self, tally: &mut Tally) {
                 let Tally { $($field),+ } = std::mem::take(tally);
-                $(if $field > 0 { self.$field.add($field, &self.label); })+
+                $(if $field > 0 {
+                    self.$field.add($field, &self.label);
+                    self.totals.$field.fetch_add($field, Ordering::Relaxed);
+                })+
             }
         }
     };
@@ -43,6 +58,7 @@ macro_rules! meters {
 
 meters! {
     datagrams = "gateway_datagrams", "Datagrams, lines and records read";
+    bytes = "gateway_received_bytes", "Bytes of what was read";
     frames = "gateway_frames", "Frames of registered devices that were taken";
     malformed = "gateway_malformed_datagrams", "Datagrams, lines and records that could not be decoded";
     unregistered = "gateway_unregistered_frames", "Valid frames of senders that are not registered";

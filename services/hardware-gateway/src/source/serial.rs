@@ -27,6 +27,7 @@ pub async fn run(
         .open_native_async()
         .with_context(|| format!("cannot open {shown}"))?;
     tracing::info!(source = feed.name(), path = %shown, baud, "serial port is open");
+    feed.status().opened(None);
     tcp::read(port, from, Content::Esp32(Framing::Lines), feed, stop)
         .await
         .with_context(|| format!("{shown} is gone"))?;

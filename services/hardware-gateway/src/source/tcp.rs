@@ -85,6 +85,7 @@ pub async fn connect(
     };
     let peer = stream.peer_addr()?;
     tracing::info!(source = feed.name(), to, "connected");
+    feed.status().opened(None);
     connection(stream, peer, content, feed, stop).await?;
     if stop.is_cancelled() {
         return Ok(());

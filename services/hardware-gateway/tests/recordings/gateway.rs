@@ -51,8 +51,13 @@ impl Gateway {
     }
 
     pub fn launch(&mut self) {
+        self.process = Some(self.spawn("", "spool"));
+    }
+
+    /// A gateway as another instance, or with another spool; beside the one that may run.
+    fn spawn(&self, instance: &str, spool: &str) -> Child {
         let _ = std::fs::remove_file(self.ports());
-        let spool = self.data.path().join("spool");
+        let spool = self.data.path().join(spool);
         let log = std::fs::File::create(self.data.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hardware-gateway"));
         command
@@ -64,17 +69,29 @@ impl Gateway {
             "nats.storage_scale=0.1",
             "nats.connect_timeout_s=60.0",
             "nats.publish_timeout_s=60.0",
+            &format!("instance.name={instance}"),
             &format!("hardware_gateway.recordings.spool={}", spool.display()),
         ] {
             command.args(["--set", setting]);
         }
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap();
-        self.process = Some(child);
+            .unwrap()
+    }
+
+    /// Starts another gateway on the same NATS, and ends it as soon as it has said what it knows of a recording.
+    pub async fn another(&self, instance: &str, spool: &str, id: &str) -> pb::Recording {
+        let mut other = self.spawn(instance, spool);
+        let request = pb::GetRecordingRequest {
+            recording: id.to_owned(),
+        };
+        let known = self.client().await.get_recording(request).await;
+        other.kill().unwrap();
+        other.wait().unwrap();
+        known.unwrap().into_inner().recording.unwrap()
     }
 
     pub fn kill(&mut self) {

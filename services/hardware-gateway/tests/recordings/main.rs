@@ -247,6 +247,25 @@ async fn a_gateway_that_is_killed_leaves_a_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_gateway_leaves_a_recording_alone() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    let id = record(&mut client, 0).await;
+    // On another machine; and on this one by the same name, with the same spool.
+    for (instance, spool) in [("other", "other-spool"), ("", "spool")] {
+        let known = gateway.another(instance, spool, &id).await;
+        assert_eq!(known.state(), pb::RecordingState::Recording, "{known:?}");
+    }
+    let stop = pb::StopRecordingRequest {
+        recording: id.clone(),
+    };
+    let stopped = client.stop_recording(stop).await.unwrap().into_inner();
+    let stopped = stopped.recording.unwrap();
+    assert_eq!(stopped.state(), pb::RecordingState::Completed);
+    assert_eq!(stopped.ended_by, "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recording_ends_below_its_limit() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client().await;

@@ -15,3 +15,4 @@ mod cards;
 mod identity;
 mod kinds;
 mod sandbox;
+mod status;

@@ -11,6 +11,7 @@ use proto::gateway::v1 as gateway;
 use proto::gateway::v1::device_service_client::DeviceServiceClient;
 use runtime::{Process, Settings, Started};
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
 /// The bound after which a test that waits has failed.
 const FAILED: Duration = Duration::from_secs(120);
@@ -94,9 +95,13 @@ impl Sandbox {
             device: Some(device),
             ..gateway::CreateDeviceRequest::default()
         };
-        let grpc = format!("http://{}", self.started.grpc.unwrap());
-        let mut client = DeviceServiceClient::connect(grpc).await.unwrap();
+        let mut client = self.devices().await;
         client.create_device(request).await.unwrap();
+    }
+
+    pub async fn devices(&self) -> DeviceServiceClient<Channel> {
+        let grpc = format!("http://{}", self.started.grpc.unwrap());
+        DeviceServiceClient::connect(grpc).await.unwrap()
     }
 
     pub async fn follow(&self, event_type: &str) -> Events {
