@@ -35,6 +35,8 @@ pub enum NoDistance {
     Drifted,
     /// No frames.
     NoFrames,
+    /// A mask covers the link.
+    Masked,
 }
 
 impl NoDistance {
@@ -47,6 +49,7 @@ impl NoDistance {
             Self::ChannelChanged => "channel_changed",
             Self::Drifted => "drifted",
             Self::NoFrames => "no_frames",
+            Self::Masked => "masked",
         }
     }
 }

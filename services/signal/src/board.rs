@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::baseline::NoDistance;
 use crate::breathing::{Absent, Breath};
 use crate::detector::LinkState;
-use crate::outputs::presence_state;
+use crate::outputs::{method, presence_state};
 use crate::presence::{Rules, State};
 use crate::zone::{Evidence, Zone};
 
@@ -54,18 +54,16 @@ pub struct Board {
     states: Arc<RwLock<BTreeMap<String, Known>>>,
     updates: broadcast::Sender<Arc<Update>>,
     shared: Arc<AtomicBool>,
-    method: Arc<str>,
     rules: Arc<Rules>,
 }
 
 impl Board {
-    /// Nothing known; `method` says in each evidence how it was concluded, `rules` what distances are held against.
-    pub fn new(method: &str, rules: &Rules) -> Self {
+    /// Nothing known; `rules` say what distances are held against.
+    pub fn new(rules: &Rules) -> Self {
         Self {
             states: Arc::default(),
             updates: broadcast::channel(LAG).0,
             shared: Arc::default(),
-            method: method.into(),
             rules: Arc::new(rules.clone()),
         }
     }
@@ -74,7 +72,7 @@ impl Board {
     pub fn put(&self, name: &str, zone: &Zone, changed: bool) {
         self.take(Update {
             changed,
-            state: render(name, zone, &self.method, &self.rules),
+            state: render(name, zone, &self.rules),
             own: true,
         });
     }
@@ -201,7 +199,7 @@ fn read(me: Uuid, message: &[u8]) -> Option<Update> {
     })
 }
 
-fn render(name: &str, zone: &Zone, method: &str, rules: &Rules) -> pb::ZoneState {
+fn render(name: &str, zone: &Zone, rules: &Rules) -> pb::ZoneState {
     pb::ZoneState {
         zone: name.to_owned(),
         state: motion_state(zone.state).into(),
@@ -216,11 +214,7 @@ fn render(name: &str, zone: &Zone, method: &str, rules: &Rules) -> pb::ZoneState
         evidence: zone
             .evidence
             .iter()
-            .flat_map(|(device, links)| {
-                links
-                    .iter()
-                    .map(|link| evidence(device, link, method, rules))
-            })
+            .flat_map(|(device, links)| links.iter().map(|link| evidence(device, link, rules)))
             .collect(),
         source: match zone.source {
             events::DataSource::Live => WireSource::Live,
@@ -237,7 +231,7 @@ fn render(name: &str, zone: &Zone, method: &str, rules: &Rules) -> pb::ZoneState
     }
 }
 
-fn evidence(device: &str, link: &Evidence, method: &str, rules: &Rules) -> pb::LinkEvidence {
+fn evidence(device: &str, link: &Evidence, rules: &Rules) -> pb::LinkEvidence {
     let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     pb::LinkEvidence {
         device: device.to_owned(),
@@ -251,11 +245,13 @@ fn evidence(device: &str, link: &Evidence, method: &str, rules: &Rules) -> pb::L
         window_start: Some(timestamp(link.start_us)),
         window_end: Some(timestamp(link.end_us)),
         reason: link.reason.to_owned(),
-        method: method.to_owned(),
+        method: method(link.window_s(), &link.limit),
         calibration_id: link
             .calibration
             .map(|id| id.to_string())
             .unwrap_or_default(),
+        false_alarms_per_week: link.limit.per_week.map(narrow),
+        false_alarm_windows: link.limit.windows,
         breathing: Some(breathing(&link.breath)),
         baseline: Some(pb::BaselineEvidence {
             distance: link.distance.ok().map(narrow),

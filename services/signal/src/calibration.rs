@@ -6,6 +6,7 @@ use proto::gateway::v1::{Calibration, link_calibration};
 use uuid::Uuid;
 
 use crate::config::Settings;
+use crate::false_alarms::{HIGHEST, Limit, Origin, Tail};
 use crate::link::LinkKey;
 
 /// Threshold below which no calibration leads: less is within what rounding and interference do.
@@ -30,6 +31,40 @@ pub struct EmptyLink {
     pub threshold: f64,
     /// Length of the windows that were learnt from, seconds.
     pub window_s: f64,
+}
+
+impl EmptyLink {
+    /// The same for these samples alone, in blocks that end at `ends` of them: as rows are normalised that hold no others.
+    #[must_use]
+    pub fn at(&self, places: &[usize], ends: &[usize]) -> Self {
+        let pick = |of: &[f32]| places.iter().filter_map(|k| of.get(*k)).copied().collect();
+        let (mut amplitude, mut spread): (Vec<f32>, Vec<f32>) =
+            (pick(&self.amplitude), pick(&self.spread));
+        let mut begin = 0;
+        for end in ends {
+            let block = begin..*end;
+            begin = *end;
+            let (Some(a), Some(s)) = (amplitude.get_mut(block.clone()), spread.get_mut(block))
+            else {
+                break;
+            };
+            let powers = a
+                .iter()
+                .zip(s.iter())
+                .map(|(a, s)| f64::from(a * a + s * s));
+            let (sum, count) = powers.fold((0.0, 0.0), |(sum, count), p| (sum + p, count + 1.0));
+            if sum > 0.0 {
+                #[allow(clippy::cast_possible_truncation)]
+                let scale = f64::sqrt(count / sum) as f32;
+                a.iter_mut().chain(s).for_each(|value| *value *= scale);
+            }
+        }
+        Self {
+            amplitude,
+            spread,
+            ..self.clone()
+        }
+    }
 }
 
 /// The calibration in use of one device.
@@ -91,20 +126,38 @@ impl Calibrated {
         found.map(|(_, learnt)| learnt)
     }
 
-    /// The settings for a link: with its threshold, and the level of release in the same ratio to it. Absent for a link in
-    /// another layout, and for windows of another length than those that were learnt from.
+    /// The settings for a link: with its threshold, and the level of release in the same ratio to it. The threshold is what was
+    /// learnt, or what a rate of false alarms asks for. Absent for a link in another layout, and for windows of another length
+    /// than those that were learnt from.
     #[must_use]
-    pub fn settings(&self, link: &LinkKey, settings: &Settings) -> Option<Settings> {
+    pub fn settings(&self, link: &LinkKey, settings: &Settings) -> Option<(Settings, Limit)> {
         let learnt = self.link(link)?;
         if (learnt.window_s - settings.window_s).abs() >= 1e-6 {
             return None;
         }
-        let threshold = learnt.threshold.clamp(LOWEST, 1.0);
-        Some(Settings {
+        let tail = Tail::of(&learnt.quantiles);
+        let asked = settings.false_alarms_per_week.zip(tail);
+        let (threshold, origin) = match asked {
+            Some((per_week, tail)) => (
+                tail.threshold(per_week, settings.hop_s)
+                    .clamp(LOWEST, HIGHEST),
+                Origin::FalseAlarms,
+            ),
+            None => (learnt.threshold.clamp(LOWEST, 1.0), Origin::Calibration),
+        };
+        let with = Settings {
             release: settings.release / settings.threshold * threshold,
             threshold,
             ..settings.clone()
-        })
+        };
+        let limit = Limit {
+            threshold,
+            origin,
+            per_week: tail.map(|tail| tail.per_week(threshold, settings.hop_s)),
+            windows: learnt.windows,
+            noise: learnt.quantiles.get(2).copied(),
+        };
+        Some((with, limit))
     }
 }
 
@@ -146,10 +199,11 @@ mod tests {
     fn it_holds_for_its_own_layout_and_window_only() {
         let settings = Settings::default();
         let calibrated = Calibrated::of(&kept(0.3, 2.0)).unwrap();
-        let with = calibrated
+        let (with, limit) = calibrated
             .settings(&link("esp32-lltf64"), &settings)
             .unwrap();
-        assert_eq!(with.threshold, 0.3);
+        assert_eq!((with.threshold, limit.threshold), (0.3, 0.3));
+        assert_eq!((limit.origin, limit.per_week), (Origin::Calibration, None));
         assert!((with.release - 0.225).abs() < 1e-12);
         assert_eq!(calibrated.settings(&link("esp32-ht64"), &settings), None);
         let other = Calibrated::of(&kept(0.3, 4.0)).unwrap();
@@ -159,10 +213,42 @@ mod tests {
     #[test]
     fn the_threshold_keeps_a_floor() {
         let calibrated = Calibrated::of(&kept(0.001, 2.0)).unwrap();
-        let with = calibrated
+        let (with, _) = calibrated
             .settings(&link("esp32-lltf64"), &Settings::default())
             .unwrap();
         assert_eq!(with.threshold, LOWEST);
         assert_eq!(Calibrated::of(&kept(f64::NAN, 2.0)), None);
+    }
+
+    #[test]
+    fn a_rate_of_false_alarms_leads_where_the_empty_room_is_known() {
+        let mut room = kept(0.3, 2.0);
+        let Some(link_calibration::Result::EmptyRoom(empty)) = &mut room.links[0].result else {
+            panic!("an empty room")
+        };
+        empty.motion_quantiles = vec![0.01, 0.04, 0.08, 0.1];
+        empty.windows = 115;
+        let of = |per_week: Option<f64>| {
+            let settings = Settings {
+                false_alarms_per_week: per_week,
+                ..Settings::default()
+            };
+            let calibrated = Calibrated::of(&room).unwrap();
+            calibrated
+                .settings(&link("esp32-lltf64"), &settings)
+                .unwrap()
+                .1
+        };
+        let (often, seldom) = (of(Some(10.0)), of(Some(0.1)));
+        assert!(often.threshold < seldom.threshold && seldom.threshold < 0.5);
+        assert_eq!((often.origin, often.windows), (Origin::FalseAlarms, 115));
+        assert!((often.per_week.unwrap() - 10.0).abs() < 1e-6);
+        // Asked for none, it still says what the learnt threshold would cost.
+        let learnt = of(None);
+        assert_eq!(
+            (learnt.threshold, learnt.origin),
+            (0.3, Origin::Calibration)
+        );
+        assert!(learnt.per_week.unwrap() < 1.0);
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::masks::{Mask, Masks};
 use crate::presence;
 
 /// The signal service's own configuration.
@@ -12,6 +13,8 @@ pub struct Config {
     pub motion: Settings,
     /// How presence is decided.
     pub presence: presence::Rules,
+    /// What is not looked at.
+    pub masks: Vec<Mask>,
     /// Frames taken from the data plane at once.
     pub batch: usize,
     /// Publishes that may be waiting for their acks at once.
@@ -91,6 +94,7 @@ impl Default for Config {
         Self {
             motion: Settings::default(),
             presence: presence::Rules::default(),
+            masks: Vec::new(),
             batch: 512,
             in_flight: 4096,
             checkpoint_interval_s: 0.5,
@@ -110,6 +114,9 @@ pub struct Settings {
     pub hop_s: f64,
     /// Motion statistic from which a window is motion.
     pub threshold: f64,
+    /// False alarms a week and link at most. Where a device has an empty-room calibration the threshold follows from it;
+    /// elsewhere `threshold` stands, and how often it is passed by nobody is not known.
+    pub false_alarms_per_week: Option<f64>,
     /// A link that is in motion stays there while the statistic is at least this.
     pub release: f64,
     /// Lowest frame rate (1 / median interval), Hz, at which motion can be told from noise.
@@ -136,6 +143,7 @@ impl Default for Settings {
             window_s: 2.0,
             hop_s: 0.5,
             threshold: 0.2,
+            false_alarms_per_week: None,
             release: 0.15,
             min_rate_hz: 20.0,
             min_frames: 32,
@@ -182,6 +190,9 @@ impl Settings {
         within("hop_s", self.hop_s, 0.1, 10.0)?;
         within("window_s", self.window_s, 0.5, 60.0)?;
         within("threshold", self.threshold, 0.01, 1.0)?;
+        if let Some(per_week) = self.false_alarms_per_week {
+            within("false_alarms_per_week", per_week, 0.001, 10_000.0)?;
+        }
         within("release", self.release, 0.0, self.threshold)?;
         within("min_rate_hz", self.min_rate_hz, 1.0, 10_000.0)?;
         within("max_missing", self.max_missing, 0.0, 1.0)?;
@@ -216,6 +227,7 @@ impl runtime::ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         self.motion.validate()?;
         self.presence.validate()?;
+        Masks::read(&self.masks)?;
         self.processing.validate()?;
         if self.batch == 0 {
             return Err("batch = 0: must be at least 1".to_owned());
@@ -255,6 +267,10 @@ mod tests {
             config.validate().unwrap_err()
         };
         assert!(faulty(|s| s.threshold = f64::NAN).contains("motion.threshold"));
+        assert!(
+            faulty(|s| s.false_alarms_per_week = Some(0.0))
+                .contains("motion.false_alarms_per_week")
+        );
         assert!(faulty(|s| s.release = 0.9).contains("motion.release"));
         assert!(faulty(|s| s.window_s = 1.7).contains("motion.window_s"));
         assert!(faulty(|s| s.min_frames = 1).contains("motion.min_frames"));

@@ -46,6 +46,8 @@ pub enum Reason {
     LayoutChanged,
     /// A part of the window has no frames.
     Gap,
+    /// A mask covers the link.
+    Masked,
     /// Still: the change sits in few jumps, as frames from elsewhere make it.
     Bursts,
     /// Still: the channel stepped once.
@@ -69,6 +71,7 @@ impl Reason {
             Self::FramesMissing => "frames_missing",
             Self::LayoutChanged => "layout_changed",
             Self::Gap => "gap",
+            Self::Masked => "masked",
             Self::Bursts => "bursts",
             Self::Step => "step",
             Self::SteadyTone => "steady_tone",
@@ -87,6 +90,7 @@ impl Reason {
             Self::TooFewFrames => "the window holds too few frames",
             Self::FramesMissing => "too many frames of the window were lost",
             Self::LayoutChanged => "the device changed the layout of its frames within the window",
+            Self::Masked => "a mask covers the link",
             Self::Gap => "a part of the window has no frames",
             Self::Bursts => {
                 "the channel changes in single jumps, as with another sender's frames in between"
@@ -214,6 +218,19 @@ pub struct Verdict {
     pub reason: Option<Reason>,
 }
 
+impl Verdict {
+    /// Unknown, for this reason.
+    #[must_use]
+    pub fn unknown(threshold: f64, reason: Reason) -> Self {
+        Self {
+            state: LinkState::Unknown,
+            statistic: None,
+            threshold,
+            reason: Some(reason),
+        }
+    }
+}
+
 /// Judges one window. `moving`: the link was in motion in the window before; it then stays there down to the release level.
 #[must_use]
 pub fn judge(
@@ -227,12 +244,7 @@ pub fn judge(
     } else {
         settings.threshold
     };
-    let unknown = |reason| Verdict {
-        state: LinkState::Unknown,
-        statistic: None,
-        threshold,
-        reason: Some(reason),
-    };
+    let unknown = |reason| Verdict::unknown(threshold, reason);
     if let Some(reason) = counts.obstacle(settings) {
         return unknown(reason);
     }

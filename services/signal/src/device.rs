@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::calibration::Calibrated;
 use crate::config::{Settings, micros};
 use crate::detector::{Counts, LinkState};
+use crate::false_alarms::Limit;
 use crate::link::{Bench, Evaluation, Link, LinkKey, Taken};
+use crate::masks::Part;
 use crate::order::{Order, Place, Tallies};
 use crate::presence::Presence;
 
@@ -52,6 +54,8 @@ pub struct Closed {
     pub evaluation: Evaluation,
     /// The calibration that the threshold comes from.
     pub calibration: Option<Uuid>,
+    /// The threshold, and what is known of it.
+    pub limit: Limit,
     /// To be announced.
     pub news: Option<MotionNews>,
     /// Trace that the newest announced frame belongs to.
@@ -95,6 +99,7 @@ pub struct Device {
     pub source: DataSource,
     /// The empty-room calibration in use.
     calibration: Option<Arc<Calibrated>>,
+    masks: Vec<Part>,
     order: Order,
     tallies: Tallies,
     slot: Option<i64>,
@@ -122,13 +127,14 @@ pub struct KeptLink {
 }
 
 impl Device {
-    /// A device without frames.
+    /// A device without frames, and what is not to be looked at of it.
     #[must_use]
-    pub fn new(source: DataSource, run: Option<Uuid>) -> Self {
+    pub fn new(source: DataSource, run: Option<Uuid>, masks: Vec<Part>) -> Self {
         Self {
             run,
             source,
             calibration: None,
+            masks,
             order: Order::default(),
             tallies: Tallies::default(),
             slot: None,
@@ -239,7 +245,7 @@ impl Device {
                 if self.links.len() >= MOST_LINKS {
                     self.links.remove(0);
                 }
-                let mut link = Link::new(frame, slot);
+                let mut link = Link::new(frame, slot, &self.masks);
                 link.calibrate(self.calibration.as_deref());
                 self.links.push(link);
                 self.links.len() - 1
@@ -300,10 +306,21 @@ impl Device {
                 .calibration
                 .as_ref()
                 .and_then(|calibrated| Some((calibrated.id, calibrated.settings(&key, settings)?)));
-            let of_link = calibrated.as_ref().map_or(settings, |(_, with)| with);
-            let evaluation = link.evaluate(of_link, first, last, counts, bench);
+            let of_link = calibrated.as_ref().map_or(settings, |(_, (with, _))| with);
+            let masked = self
+                .masks
+                .iter()
+                .any(|mask| mask.covers(key.transmitter, end_us));
+            let evaluation = link.evaluate(of_link, first, last, counts, masked, bench);
+            let default = Limit {
+                threshold: settings.threshold,
+                ..Limit::default()
+            };
             closed.push(Closed {
                 key,
+                limit: calibrated
+                    .as_ref()
+                    .map_or(default, |(_, (_, limit))| *limit),
                 calibration: calibrated.map(|(id, _)| id),
                 start_us,
                 end_us,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::config::Config;
 use crate::worker::{Metrics, Shared, Worker};
-use crate::{board, grpc, outputs, processing};
+use crate::{board, grpc, processing};
 
 /// How often a process says that it lives, and looks after the others.
 const ROUND: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(500);
 pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let claims = bus.claims("signal").await?;
-    let board = Board::new(&outputs::method(&config.motion), &config.presence);
+    let board = Board::new(&config.presence);
     let processing = processing::start(rt, &bus, config.processing.clone()).await?;
     let shared = Shared {
         bus: bus.clone(),

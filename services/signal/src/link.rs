@@ -17,7 +17,8 @@ use crate::baseline::{Baseline, NoDistance};
 use crate::breathing::{Breath, Monitor};
 use crate::calibration::Calibrated;
 use crate::config::Settings;
-use crate::detector::{Counts, LinkState, Verdict, judge};
+use crate::detector::{Counts, LinkState, Reason, Verdict, judge};
+use crate::masks::Part;
 use crate::window::{Mark, PhaseSteadiness, Rows};
 
 /// What tells links of one device apart.
@@ -127,6 +128,10 @@ struct Tally {
 pub struct Link {
     kind: Kind,
     blocks: GainBlocks,
+    /// Samples of one antenna that are looked at: valid, and not masked.
+    valid: Box<[bool]>,
+    /// Where a mask leaves some out: places of the others in a row of all valid samples, and the width of that.
+    kept: Option<(Vec<usize>, usize)>,
     rows: Rows,
     phase: PhaseSteadiness,
     extractor: Extractor,
@@ -151,12 +156,31 @@ pub struct Bench {
 }
 
 impl Link {
-    /// A link that begins with `frame` in the hop `slot`.
+    /// A link that begins with `frame` in the hop `slot`, without the subcarriers that `masks` leave out.
     #[must_use]
-    pub fn new(frame: &Frame, slot: i64) -> Self {
+    pub fn new(frame: &Frame, slot: i64, masks: &[Part]) -> Self {
         let (layout, antennas) = (&frame.layout, usize::from(frame.antennas));
-        let blocks = GainBlocks::new(&layout.subcarriers, &layout.valid, antennas);
+        let masked = |subcarrier: i16| {
+            masks
+                .iter()
+                .any(|mask| mask.leaves_out(frame.transmitter, subcarrier))
+        };
+        let valid: Box<[bool]> = layout
+            .subcarriers
+            .iter()
+            .zip(&layout.valid)
+            .map(|(subcarrier, valid)| *valid && !masked(*subcarrier))
+            .collect();
+        let blocks = GainBlocks::new(&layout.subcarriers, &valid, antennas);
+        let all = GainBlocks::new(&layout.subcarriers, &layout.valid, antennas);
+        let kept = (blocks.width() < all.width()).then(|| {
+            let places = all.places().iter().enumerate();
+            let left = places.filter(|(_, place)| blocks.places().contains(place));
+            (left.map(|(index, _)| index).collect(), all.width())
+        });
         Self {
+            valid,
+            kept,
             kind: Kind::of(frame),
             rows: Rows::new(blocks.width()),
             phase: PhaseSteadiness::default(),
@@ -211,11 +235,17 @@ impl Link {
             return;
         };
         let of_link = calibrated.link(&self.key());
-        let fits = of_link.filter(|learnt| learnt.amplitude.len() == self.rows.width());
+        let learnt = of_link.map(|learnt| match &self.kept {
+            Some((kept, width)) if learnt.amplitude.len() == *width => {
+                Arc::new(learnt.at(kept, self.blocks.ends()))
+            }
+            _ => Arc::clone(learnt),
+        });
+        let fits = learnt.filter(|learnt| learnt.amplitude.len() == self.rows.width());
         match (fits, &self.baseline) {
             (Some(_), Some(baseline)) if baseline.calibration == calibrated.id => {}
             (Some(learnt), _) => {
-                self.baseline = Some(Baseline::new(calibrated.id, Arc::clone(learnt)));
+                self.baseline = Some(Baseline::new(calibrated.id, learnt));
             }
             (None, _) => (self.baseline, self.no_baseline) = (None, NoDistance::OtherLayout),
         }
@@ -271,7 +301,7 @@ impl Link {
         self.powers
             .extend(frame.samples.iter().map(Complex32::norm_sqr));
         self.extractor
-            .push(frame.receive_time_us, &self.powers, &frame.layout.valid);
+            .push(frame.receive_time_us, &self.powers, &self.valid);
         Ok(Taken::Row {
             quality: self.usable(frame),
             complete: self.row.iter().any(|power| *power > 0.0),
@@ -344,7 +374,8 @@ impl Link {
             .any(|tally| (first..=last).contains(&tally.slot))
     }
 
-    /// Judges the window of the hops from `first` to `last`; `device` holds what was counted of the device in it.
+    /// Judges the window of the hops from `first` to `last`; `device` holds what was counted of the device in it. Of a
+    /// `masked` link nothing is said.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
     pub fn evaluate(
         &mut self,
@@ -352,6 +383,7 @@ impl Link {
         first: i64,
         last: i64,
         device: Counts,
+        masked: bool,
         bench: &mut Bench,
     ) -> Evaluation {
         let hop = settings.hop_us();
@@ -383,15 +415,21 @@ impl Link {
             width: self.rows.width(),
         };
         let motion = match counts.obstacle(settings) {
+            _ if masked => None,
             Some(_) => None,
             None => bench
                 .meter
                 .measure(series, rounding_of(self.kind.format, marks)),
         };
-        let verdict = judge(settings, &counts, motion.as_ref(), self.moving);
+        let verdict = if masked {
+            Verdict::unknown(settings.threshold, Reason::Masked)
+        } else {
+            judge(settings, &counts, motion.as_ref(), self.moving)
+        };
         self.moving = verdict.state == LinkState::Motion;
         let breath = self.monitor.look(end_us, hop, &verdict);
         let distance = match &mut self.baseline {
+            _ if masked => Err(NoDistance::Masked),
             Some(baseline) => baseline.distance(first, last),
             None => Err(self.no_baseline),
         };

@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::config::{Settings, micros};
 use crate::detector::{LinkState, Reason};
 use crate::device::{Closed, Device, Fate, MotionNews};
+use crate::false_alarms::Limit;
 use crate::pipeline::{Input, Output, What};
 use crate::presence::State;
 
@@ -71,7 +72,13 @@ impl Outputs {
     pub fn new(service: String, settings: &Settings) -> Self {
         Self {
             service,
-            method: method(settings),
+            method: method(
+                settings.window_s,
+                &Limit {
+                    threshold: settings.threshold,
+                    ..Limit::default()
+                },
+            ),
             failure_interval_us: micros(settings.failure_interval_s),
         }
     }
@@ -170,6 +177,8 @@ impl Outputs {
                 window.evaluation.verdict.state,
                 window.evaluation.verdict.reason,
             ) {
+                // Nothing failed: it was asked for.
+                (LinkState::Unknown, Some(Reason::Masked)) => continue,
                 (LinkState::Unknown, reason) => {
                     let event =
                         reason.and_then(|reason| self.unprocessed(device, window, origin, reason));
@@ -272,7 +281,7 @@ impl Outputs {
             signal_id,
             "",
             &event,
-            self.metadata(origin, extra),
+            self.metadata_of(window, origin, extra),
             origin,
             cause,
         )
@@ -310,7 +319,8 @@ impl Outputs {
             "window_start".to_owned(),
             json!(Timestamp::from_micros(window.start_us)),
         );
-        let envelope = EventEnvelope::new(id, &event, self.metadata(origin, extra)).ok()?;
+        let envelope =
+            EventEnvelope::new(id, &event, self.metadata_of(window, origin, extra)).ok()?;
         Some(envelope.caused_by(cause).correlated(origin.run))
     }
 
@@ -402,6 +412,21 @@ impl Outputs {
         )
     }
 
+    /// As [`Self::metadata`], with the threshold of the window.
+    #[allow(clippy::cast_precision_loss)]
+    fn metadata_of(
+        &self,
+        window: &Closed,
+        origin: &Origin,
+        extra: BTreeMap<String, Value>,
+    ) -> Metadata {
+        let window_s = (window.end_us - window.start_us) as f64 * 1e-6;
+        Metadata {
+            method: Some(method(window_s, &window.limit)),
+            ..self.metadata(origin, extra)
+        }
+    }
+
     fn metadata(&self, origin: &Origin, extra: BTreeMap<String, Value>) -> Metadata {
         Metadata {
             source: self.service.clone(),
@@ -450,11 +475,11 @@ fn announcement(frame_id: Uuid) -> Uuid {
 
 /// How motion is concluded, in a word, with what it depends on.
 #[must_use]
-pub fn method(settings: &Settings) -> String {
-    format!(
-        "power-autocorrelation/1 window={} threshold={}",
-        settings.window_s, settings.threshold
-    )
+pub fn method(window_s: f64, limit: &Limit) -> String {
+    // The threshold as it was used, to four places: learnt ones have many.
+    let threshold = (limit.threshold * 1e4).round() / 1e4;
+    let origin = limit.origin.as_str();
+    format!("power-autocorrelation/1 window={window_s} threshold={threshold} from={origin}")
 }
 
 fn output(event: EventEnvelope, input: &Input) -> Output {
@@ -486,6 +511,9 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
     }
     if let Ok(rate) = evaluation.breath.rate {
         extra.insert("breaths_per_minute".to_owned(), json!(rate.bpm));
+    }
+    if let Some(per_week) = window.limit.per_week {
+        extra.insert("false_alarms_per_week".to_owned(), json!(per_week));
     }
     if let Some(calibration) = window.calibration {
         extra.insert("calibration_id".to_owned(), json!(calibration));

@@ -21,6 +21,7 @@ use crate::calibration::Calibrated;
 use crate::config::Settings;
 use crate::device::{Closed, Device, Fate, KeptLink, Onset};
 use crate::link::Bench;
+use crate::masks::Masks;
 use crate::outputs::{Origin, Outputs};
 use crate::presence::{Rules, State};
 use crate::zone::{KeptZone, Zones};
@@ -113,6 +114,7 @@ pub struct Pipeline {
     zones: Zones,
     /// Distance from the empty room below which a link's baseline may follow.
     near: f64,
+    masks: Masks,
     bench: Bench,
     closed: Vec<Closed>,
     processed_through: u64,
@@ -137,12 +139,20 @@ impl Pipeline {
             calibrations: BTreeMap::new(),
             silent: BTreeMap::new(),
             near: rules.near,
+            masks: Masks::default(),
             zones: Zones::new(rules),
             bench: Bench::default(),
             closed: Vec::new(),
             processed_through: 0,
             resuming: None,
         }
+    }
+
+    /// The same, with what is not to be looked at.
+    #[must_use]
+    pub fn masked(mut self, masks: Masks) -> Self {
+        self.masks = masks;
+        self
     }
 
     /// Takes a frame and gives what follows from it.
@@ -175,7 +185,8 @@ impl Pipeline {
                 return;
             }
             self.zones.forget_device(&key.0, &key.1);
-            let mut device = Device::new(published.source, published.run_id);
+            let masks = self.masks.of(&key.0, &key.1);
+            let mut device = Device::new(published.source, published.run_id, masks);
             device.calibrate(self.calibrations.get(&published.device).cloned());
             self.devices.insert(key.clone(), device);
         }
@@ -322,10 +333,11 @@ impl Pipeline {
         };
         for kept in kept.devices {
             let calibration = self.calibrations.get(&kept.device).cloned();
+            let masks = self.masks.of(&kept.zone, &kept.device);
             let device = self
                 .devices
                 .entry((kept.zone, kept.device))
-                .or_insert_with(|| Device::new(kept.source, kept.run));
+                .or_insert_with(|| Device::new(kept.source, kept.run, masks));
             device.calibrate(calibration);
             device.onset = kept.onset;
             device.failures = kept.failures;

@@ -97,8 +97,6 @@ pub struct Voice {
     pub state: LinkState,
     /// Why it is unknown.
     pub reason: &'static str,
-    /// The motion statistic.
-    pub statistic: Option<f64>,
     /// Autocorrelation of the breathing, where a rate was measured.
     pub breath: Option<f64>,
     /// Breathing was looked for and not found.
@@ -147,15 +145,16 @@ impl Presence {
         }
     }
 
-    /// Takes what the links say at `time_us`. Gives whether the state changed.
+    /// Takes what the links say at `time_us`; `motion` is the largest statistic where the zone is in motion. Gives whether the state changed.
     pub fn step(
         &mut self,
         rules: &Rules,
         time_us: i64,
+        motion: Option<f64>,
         links: impl Iterator<Item = Voice> + Clone,
     ) -> bool {
         let before = self.state;
-        self.conclude(rules, time_us, links);
+        self.conclude(rules, time_us, motion, links);
         self.state != before
     }
 
@@ -163,6 +162,7 @@ impl Presence {
         &mut self,
         rules: &Rules,
         time_us: i64,
+        motion: Option<f64>,
         links: impl Iterator<Item = Voice> + Clone,
     ) {
         let latest = *self.latest_us.get_or_insert(time_us);
@@ -190,16 +190,12 @@ impl Presence {
         } else {
             self.far_since_us = None;
         }
-        let moving = links.clone().filter(|link| link.state == LinkState::Motion);
-        let moving = moving
-            .filter_map(|link| link.statistic)
-            .max_by(f64::total_cmp);
         let breath = links
             .clone()
             .filter_map(|link| link.breath)
             .max_by(f64::total_cmp);
         let away = by_baseline || lasted(self.far_since_us, rules.far_for_s);
-        let shown = if let Some(statistic) = moving {
+        let shown = if let Some(statistic) = motion {
             Some(("motion", statistic))
         } else if let Some(peak) = breath {
             Some(("breathing", peak))
@@ -271,7 +267,10 @@ fn obstacle(
         );
     }
     for link in links {
-        if link.state != LinkState::Still {
+        if link.state == LinkState::Motion {
+            return Some("disputed");
+        }
+        if link.state == LinkState::Unknown {
             return Some(if link.reason.is_empty() {
                 "link_silent"
             } else {

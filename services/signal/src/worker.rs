@@ -20,6 +20,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::board::Board;
 use crate::config::{Config, micros};
+use crate::masks::Masks;
 use crate::pipeline::{Input, Kept, Output, Pipeline, What};
 use crate::watch::Calibrations;
 
@@ -144,7 +145,8 @@ impl Worker {
             config.motion.clone(),
             config.presence.clone(),
             &*shared.source,
-        );
+        )
+        .masked(Masks::read(&config.masks).map_err(anyhow::Error::msg)?);
         if let Some(kept) = read_state(&state, &key, tail.created()).await? {
             pipeline.resume(kept);
         }

@@ -1,5 +1,7 @@
 //! What is known of each zone: motion, still, or unknown, whether anybody is there, since when, and on what evidence.
 //!
+//! How the links are put together is in [`crate::fusion`] and [`crate::presence`].
+//!
 //! The latest word of each link counts until it is two windows old: a link that fell silent is unknown, and says so. (Devices
 //! whose frames come from different replays have no common time; their words count until they are given up.)
 
@@ -14,6 +16,8 @@ use crate::baseline::NoDistance;
 use crate::breathing::{Absent, Breath};
 use crate::detector::{LinkState, Reason};
 use crate::device::Closed;
+use crate::false_alarms::Limit;
+use crate::fusion::{self, Word};
 use crate::link::LinkKey;
 use crate::presence::{Presence, Rules, State, Voice};
 
@@ -44,6 +48,8 @@ pub struct Evidence {
     pub reason: &'static str,
     /// The calibration that the threshold comes from.
     pub calibration: Option<Uuid>,
+    /// The threshold, and what is known of it.
+    pub limit: Limit,
     /// What is known of breathing.
     pub breath: Breath,
     /// Distance from the empty room.
@@ -67,6 +73,22 @@ impl Evidence {
         }
     }
 
+    /// What it says of motion, where it can.
+    fn word(&self) -> Option<Word> {
+        (self.state != LinkState::Unknown).then_some(Word {
+            statistic: self.statistic?,
+            threshold: self.threshold,
+            noise: self.limit.noise,
+            quality: f64::from(self.quality),
+        })
+    }
+
+    /// Length of the window, seconds.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn window_s(&self) -> f64 {
+        (self.end_us - self.start_us) as f64 * 1e-6
+    }
+
     /// Whether the device's calibration holds something of this link.
     fn calibrated(&self) -> bool {
         !matches!(
@@ -79,7 +101,6 @@ impl Evidence {
         Voice {
             state: self.state,
             reason: self.reason,
-            statistic: self.statistic,
             breath: self.breath.rate.ok().map(|rate| rate.peak),
             quiet: self.breath.quiet(),
             young: matches!(self.breath.rate, Err(Absent::TooShort)),
@@ -146,34 +167,39 @@ impl Zone {
         }
     }
 
-    /// The highest motion statistic of the evidence; absent while unknown.
+    /// The chance of motion by all links together ([`crate::fusion`]), 0 to 1; absent while unknown.
     #[must_use]
     pub fn score(&self) -> Option<f64> {
         if self.state == LinkState::Unknown {
             return None;
         }
-        let statistics = self
-            .evidence
-            .values()
-            .flatten()
-            .filter_map(|evidence| evidence.statistic);
-        statistics.max_by(f64::total_cmp)
+        self.fused().map(|(chance, _)| chance)
     }
 
-    /// Motion where any link sees motion; unknown where no link can say; still otherwise.
+    fn fused(&self) -> Option<(f64, usize)> {
+        fusion::fused(self.evidence.values().flatten().filter_map(Evidence::word))
+    }
+
+    /// Motion where the links together say so; unknown where none can say; still otherwise.
     fn decide(&self) -> (LinkState, String) {
-        let all = || self.evidence.values().flatten();
-        let strongest = all()
-            .map(|evidence| evidence.state)
-            .max()
-            .unwrap_or(LinkState::Unknown);
-        let reason = match strongest {
-            LinkState::Unknown => all()
-                .max_by_key(|evidence| evidence.frames_seen)
-                .map_or("no_window", |e| e.reason),
-            LinkState::Still | LinkState::Motion => "",
+        let Some((chance, given)) = self.fused() else {
+            let all = self.evidence.values().flatten();
+            let most = all.max_by_key(|evidence| evidence.frames_seen);
+            let reason = most.map_or("no_window", |evidence| evidence.reason);
+            return (LinkState::Unknown, reason.to_owned());
         };
-        (strongest, reason.to_owned())
+        let goes_on = self.state == LinkState::Motion && given > 1;
+        let limit = if goes_on {
+            fusion::RELEASE
+        } else {
+            fusion::MOTION
+        };
+        let state = if chance >= limit {
+            LinkState::Motion
+        } else {
+            LinkState::Still
+        };
+        (state, String::new())
     }
 
     /// The breathing rate of the link that shows it most clearly, breaths per minute.
@@ -193,7 +219,14 @@ impl Zone {
             let calibrated = links.iter().any(Evidence::calibrated);
             links.iter().map(move |link| link.voice(calibrated))
         });
-        self.presence.step(rules, self.as_of_us, voices) | changed
+        // What a mask covers has no voice.
+        let voices = voices.filter(|voice| voice.reason != Reason::Masked.code());
+        let statistics = self.evidence.values().flatten();
+        let strongest = statistics
+            .filter_map(|evidence| evidence.statistic)
+            .max_by(f64::total_cmp);
+        let motion = strongest.filter(|_| self.state == LinkState::Motion);
+        self.presence.step(rules, self.as_of_us, motion, voices) | changed
     }
 
     fn enter(&mut self, state: LinkState, reason: String, time_us: i64) -> bool {
@@ -390,6 +423,7 @@ fn evidence_of(window: &Closed, axis: (DataSource, Option<Uuid>)) -> Evidence {
             .reason
             .map_or("", crate::detector::Reason::code),
         calibration: window.calibration,
+        limit: window.limit,
         breath: evaluation.breath,
         distance: evaluation.distance,
         axis,

@@ -6,7 +6,6 @@ use super::*;
 const CALM: Voice = Voice {
     state: LinkState::Still,
     reason: "",
-    statistic: Some(0.02),
     breath: None,
     quiet: true,
     young: false,
@@ -17,7 +16,6 @@ const CALM: Voice = Voice {
 };
 const MOVING: Voice = Voice {
     state: LinkState::Motion,
-    statistic: Some(0.7),
     quiet: false,
     ..CALM
 };
@@ -49,10 +47,12 @@ impl Room {
         for _ in 0..seconds {
             self.second += 1;
             let time_us = self.second * 1_000_000;
+            let moves = links.iter().any(|link| link.state == LinkState::Motion);
+            let motion = moves.then_some(0.7);
             let before = self.presence.state;
             let changed = self
                 .presence
-                .step(&self.rules, time_us, links.iter().copied());
+                .step(&self.rules, time_us, motion, links.iter().copied());
             assert_eq!(changed, before != self.presence.state);
             assert_eq!(
                 self.presence.state == State::Present,
@@ -237,7 +237,6 @@ fn a_link_that_cannot_say_makes_it_unknown_with_its_reason() {
     let gap = Voice {
         state: LinkState::Unknown,
         reason: "gap",
-        statistic: None,
         distance: Some(9.0),
         ..CALM
     };

@@ -10,6 +10,7 @@
 
 mod anti_truth;
 mod breathing;
+mod links;
 mod presence;
 mod processing;
 mod recordings_of_rooms;

@@ -178,6 +178,11 @@ pub fn body(t: f64, k: usize) -> f64 {
 /// The calibration that the gateway would make of these frames of an empty room: median and spread of amplitude of each
 /// link, and this threshold.
 pub fn calibration(frames: &[Frame], threshold: f64) -> Calibrated {
+    calibrated_with(frames, threshold, &[])
+}
+
+/// The same, with these quantiles of the motion statistic.
+pub fn calibrated_with(frames: &[Frame], threshold: f64, quantiles: &[f64]) -> Calibrated {
     let mut links: Vec<Vec<&Frame>> = Vec::new();
     for frame in frames {
         let same = |link: &&mut Vec<&Frame>| {
@@ -190,7 +195,10 @@ pub fn calibration(frames: &[Frame], threshold: f64) -> Calibrated {
             None => links.push(vec![frame]),
         }
     }
-    let links = links.iter().map(|link| learnt(link, threshold)).collect();
+    let links = links
+        .iter()
+        .map(|link| learnt(link, threshold, quantiles))
+        .collect();
     Calibrated::of(&gateway::Calibration {
         calibration_id: Uuid::from_u128(7).to_string(),
         links,
@@ -199,7 +207,7 @@ pub fn calibration(frames: &[Frame], threshold: f64) -> Calibrated {
     .unwrap()
 }
 
-fn learnt(frames: &[&Frame], threshold: f64) -> gateway::LinkCalibration {
+fn learnt(frames: &[&Frame], threshold: f64, quantiles: &[f64]) -> gateway::LinkCalibration {
     let first = frames[0];
     let blocks = GainBlocks::new(
         &first.layout.subcarriers,
@@ -234,7 +242,7 @@ fn learnt(frames: &[&Frame], threshold: f64) -> gateway::LinkCalibration {
     let room = gateway::EmptyRoom {
         amplitude,
         amplitude_spread: spread,
-        motion_quantiles: vec![0.01, 0.03, 0.06, 0.08],
+        motion_quantiles: quantiles.to_vec(),
         motion_threshold: threshold,
         window_seconds: 2.0,
         windows: 100,
