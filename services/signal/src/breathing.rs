@@ -1,12 +1,16 @@
 //! Breathing of one who keeps still, on one link: a long history of still time, looked at every few seconds.
 //!
 //! The history ([`dsp::breathing`]: ten ticks a second of at most 64 groups of subcarriers and [`MOST_PAIRS`] pairs of
-//! antennas) begins anew with every window in motion. It is not rebuilt after a restart or a takeover, which would take a
+//! antennas) counts from the last window in motion on. It is not rebuilt after a restart or a takeover, which would take a
 //! minute of frames: until it is long enough again the rate is unknown, and says so ([`Absent::TooShort`]).
+//!
+//! The same history, moving or not, tells a steady mover (a slow fan) from a body ([`dsp::mover`]). Its frequency is kept over a
+//! restart, so that a fan is not motion again for as long as the history takes.
 
 use csi::{Frame, SampleFormat};
 use dsp::breathing::{Breathing, Rate, Unknown};
 use dsp::gain::GainBlocks;
+use dsp::mover::{self, SteadyFinder};
 
 use crate::detector::{LinkState, Reason, Verdict};
 
@@ -88,8 +92,11 @@ impl Breath {
 #[derive(Debug)]
 pub struct Monitor {
     history: Box<Breathing>,
-    /// Time of the first frame of the history.
+    /// Time of the first frame of the history, and of the first one since something moved.
+    first_us: Option<i64>,
     began_us: Option<i64>,
+    /// Frequency of something that moves steadily, Hz; and whether it was found before this process had the link.
+    mover: Option<(f64, bool)>,
     latest: Breath,
 }
 
@@ -100,7 +107,9 @@ impl Monitor {
         let antennas = usize::from(frame.antennas);
         Self {
             history: Box::new(Breathing::new(blocks, antennas, &pairs(frame))),
+            first_us: None,
             began_us: None,
+            mover: None,
             latest: Breath::NONE,
         }
     }
@@ -109,15 +118,52 @@ impl Monitor {
     pub fn push(&mut self, frame: &Frame, row: &[f32]) {
         let time_us = frame.receive_time_us;
         if self.history.push(time_us, row, &frame.samples) {
+            self.first_us.get_or_insert(time_us);
             self.began_us.get_or_insert(time_us);
         }
+    }
+
+    /// The frequency of something that moves steadily over the last 45 s, where nothing else does: what is left without it is
+    /// no motion by `threshold`. A link whose history is still too short goes by what was found before.
+    pub fn steady(
+        &mut self,
+        end_us: i64,
+        hop_us: i64,
+        threshold: f64,
+        finder: &mut SteadyFinder,
+    ) -> Option<f64> {
+        let first_us = self.first_us.unwrap_or(end_us);
+        let short = end_us.saturating_sub(first_us) < crate::config::micros(mover::SPAN_S);
+        match self.mover {
+            Some((frequency, true)) if short => return Some(frequency),
+            None if short || !is_due(end_us, hop_us) => return None,
+            _ => {}
+        }
+        let known = self.mover.map(|(frequency, _)| frequency);
+        let found = self.history.steady(end_us, known, finder);
+        let alone = found.filter(|steady| steady.alone(threshold));
+        self.mover = alone.map(|steady| (steady.frequency_hz, false));
+        alone.map(|steady| steady.frequency_hz)
+    }
+
+    /// The frequency of what moves steadily, in microhertz, to be kept over a restart.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn mover_uhz(&self) -> Option<u64> {
+        self.mover.map(|(frequency, _)| (frequency * 1e6) as u64)
+    }
+
+    /// Takes up what was kept.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn resume(&mut self, mover_uhz: Option<u64>) {
+        self.mover = mover_uhz.map(|frequency| (frequency as f64 * 1e-6, true));
     }
 
     /// Takes what the window that ends at `end_us` says of motion, looks where it is time to, and gives what is known.
     #[allow(clippy::cast_precision_loss)]
     pub fn look(&mut self, end_us: i64, hop_us: i64, verdict: &Verdict) -> Breath {
         if verdict.state == LinkState::Motion {
-            self.history.clear();
+            self.history.settle();
             self.began_us = None;
             self.latest = Breath {
                 rate: Err(Absent::Moving),
@@ -125,8 +171,7 @@ impl Monitor {
             };
             return self.latest;
         }
-        let every_us = crate::config::micros(EVERY_S);
-        let due = end_us.rem_euclid(every_us.max(hop_us)) < hop_us;
+        let due = is_due(end_us, hop_us);
         // What is slower than a body still shows a chest; whatever is faster shows in the band above the chest's.
         let still = verdict.state == LinkState::Still || verdict.reason == Some(Reason::RateTooLow);
         if !still {
@@ -137,7 +182,7 @@ impl Monitor {
             let rate = if window_s < SHORTEST_S {
                 Err(Absent::TooShort)
             } else {
-                let rate = self.history.estimate(end_us, LONGEST_S, true);
+                let rate = self.history.estimate(end_us, window_s, true);
                 rate.map_err(absent)
             };
             self.latest = Breath { rate, window_s };
@@ -146,6 +191,11 @@ impl Monitor {
         }
         self.latest
     }
+}
+
+fn is_due(end_us: i64, hop_us: i64) -> bool {
+    let every_us = crate::config::micros(EVERY_S);
+    end_us.rem_euclid(every_us.max(hop_us)) < hop_us
 }
 
 fn absent(unknown: Unknown) -> Absent {

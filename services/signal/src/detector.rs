@@ -54,6 +54,8 @@ pub enum Reason {
     Step,
     /// Still: the change is one steady tone.
     SteadyTone,
+    /// Still: what changes has kept one frequency for long, and nothing else moves.
+    PeriodicMover,
     /// Still: the change is large, but not coherent from frame to frame; no body moves so.
     Uncorrelated,
 }
@@ -75,6 +77,7 @@ impl Reason {
             Self::Bursts => "bursts",
             Self::Step => "step",
             Self::SteadyTone => "steady_tone",
+            Self::PeriodicMover => "periodic_mover",
             Self::Uncorrelated => "uncorrelated",
         }
     }
@@ -97,6 +100,9 @@ impl Reason {
             }
             Self::Step => "the channel stepped once",
             Self::SteadyTone => "the channel follows one steady tone, as with a fan",
+            Self::PeriodicMover => {
+                "the channel has moved at one steady frequency for long, as with a slow fan"
+            }
             Self::Uncorrelated => "the channel changes without coherence from frame to frame",
         }
     }

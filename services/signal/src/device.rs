@@ -124,6 +124,9 @@ pub struct KeptLink {
     pub first_slot: i64,
     /// In motion in the latest window.
     pub moving: bool,
+    /// Frequency of something that moves steadily, microhertz.
+    #[serde(default)]
+    pub mover_uhz: Option<u64>,
 }
 
 impl Device {
@@ -407,6 +410,7 @@ impl Device {
             key: link.key(),
             first_slot: link.first_slot(),
             moving: link.moving,
+            mover_uhz: link.mover_uhz(),
         };
         self.links.iter().map(keep).collect()
     }
@@ -416,7 +420,7 @@ impl Device {
         for link in &mut self.links {
             let key = link.key();
             if let Some(kept) = kept.iter().find(|kept| kept.key == key) {
-                link.resume(kept.first_slot, kept.moving);
+                link.resume(kept.first_slot, kept.moving, kept.mover_uhz);
             }
         }
     }

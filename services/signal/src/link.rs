@@ -8,7 +8,8 @@ use dsp::activity::{self, Extractor};
 use dsp::autocorrelation::Series;
 use dsp::clock::{longest_gap_us, nominal_period_us};
 use dsp::gain::{Gain, GainBlocks, GainError};
-use dsp::motion::{Motion, MotionMeter};
+use dsp::motion::{LEAST_FLUCTUATION, LONGEST_LAG, Motion, MotionMeter};
+use dsp::mover::SteadyFinder;
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -152,6 +153,7 @@ pub struct Link {
 #[derive(Debug, Default)]
 pub struct Bench {
     meter: MotionMeter,
+    movers: SteadyFinder,
     intervals: Vec<i64>,
 }
 
@@ -223,9 +225,16 @@ impl Link {
     }
 
     /// Takes up the state kept over a restart.
-    pub fn resume(&mut self, first_slot: i64, moving: bool) {
+    pub fn resume(&mut self, first_slot: i64, moving: bool, mover_uhz: Option<u64>) {
         self.first_slot = first_slot;
         self.moving = moving;
+        self.monitor.resume(mover_uhz);
+    }
+
+    /// Frequency of something that moves steadily, microhertz.
+    #[must_use]
+    pub fn mover_uhz(&self) -> Option<u64> {
+        self.monitor.mover_uhz()
     }
 
     /// The windows from now on are held against this calibration, or none. One that is in use already stays as it is.
@@ -426,6 +435,14 @@ impl Link {
         } else {
             judge(settings, &counts, motion.as_ref(), self.moving)
         };
+        let verdict = without_mover(
+            &mut self.monitor,
+            verdict,
+            motion.as_ref(),
+            series,
+            (end_us, hop),
+            bench,
+        );
         self.moving = verdict.state == LinkState::Motion;
         let breath = self.monitor.look(end_us, hop, &verdict);
         let distance = match &mut self.baseline {
@@ -480,6 +497,39 @@ impl Link {
     #[must_use]
     pub fn feature_schema() -> &'static str {
         activity::SCHEMA
+    }
+}
+
+/// The verdict on what is left where something moves steadily over a long time and nothing else does: still.
+fn without_mover(
+    monitor: &mut Monitor,
+    verdict: Verdict,
+    motion: Option<&Motion>,
+    series: Series<'_>,
+    (end_us, hop_us): (i64, i64),
+    bench: &mut Bench,
+) -> Verdict {
+    let (LinkState::Motion, Some(motion)) = (verdict.state, motion) else {
+        return verdict;
+    };
+    let threshold = verdict.threshold;
+    let steady = monitor.steady(end_us, hop_us, threshold, &mut bench.movers);
+    let Some(frequency_hz) = steady else {
+        return verdict;
+    };
+    let longest_us = LONGEST_LAG * motion.period_us;
+    let floor = LEAST_FLUCTUATION * LEAST_FLUCTUATION;
+    let left = bench
+        .movers
+        .besides(series, frequency_hz, longest_us, floor);
+    if left >= threshold {
+        return verdict;
+    }
+    Verdict {
+        state: LinkState::Still,
+        statistic: Some(left),
+        threshold,
+        reason: Some(Reason::PeriodicMover),
     }
 }
 

@@ -29,6 +29,7 @@ mod tests;
 use num_complex::Complex32;
 
 use crate::gain::GainBlocks;
+use crate::mover::{self, Steady, SteadyFinder};
 use cells::Cells;
 pub use rate::{Period, RateFinder};
 
@@ -302,6 +303,35 @@ impl Breathing {
             };
         }
         best
+    }
+
+    /// What moves steadily and periodically over the last [`mover::SPAN_S`] before `end_us`, moving or not; at the `known`
+    /// frequency alone, where there is one. Absent where nothing stands out, or the span is not covered.
+    pub fn steady(
+        &mut self,
+        end_us: i64,
+        known: Option<f64>,
+        finder: &mut SteadyFinder,
+    ) -> Option<Steady> {
+        let window = self.cells.window(end_us, mover::SPAN_S).ok()?;
+        if window.span_s < mover::SPAN_S - 0.5 || window.coverage < LEAST_COVERAGE {
+            return None;
+        }
+        let scatter = self.cells.amplitudes(&mut self.streams);
+        let ticks = self.cells.covered().len();
+        let frequency = match known {
+            Some(known) => known,
+            None => finder.search(&self.streams, ticks, RATE_HZ)?,
+        };
+        finder.measure(&self.streams, ticks, RATE_HZ, scatter, frequency)
+    }
+
+    /// The room is another than before: the slow means of the pairs begin anew, the frames stay.
+    pub fn settle(&mut self) {
+        for pair in &mut self.pairs {
+            pair.mean.fill(Complex32::default());
+            pair.frames = 0.0;
+        }
     }
 
     /// Forgets all frames.

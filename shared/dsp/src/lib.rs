@@ -3,7 +3,7 @@
 //! [`gain`] makes rows of normalised power from frames and [`phase`] rows of what is left of the phase; [`hampel`] and
 //! [`butterworth`] clean streams, [`clock`] puts them on a regular clock, [`select`] and [`pca`] make few of many.
 //! [`autocorrelation`], [`tone`] and [`motion`] decide whether anything moves, [`speed`] and [`doppler`] how fast,
-//! [`activity`] describes how, [`breathing`] finds the rate of one who keeps still, [`cusum`] when a level changed. Nothing
+//! [`activity`] describes how, [`breathing`] finds the rate of one who keeps still, [`mover`] what turns steadily, [`cusum`] when a level changed. Nothing
 //! here reads a clock, logs, or allocates per frame once it is warm.
 
 pub mod activity;
@@ -17,6 +17,7 @@ pub mod doppler;
 pub mod gain;
 pub mod hampel;
 pub mod motion;
+pub mod mover;
 pub mod pca;
 pub mod periodic;
 pub mod phase;

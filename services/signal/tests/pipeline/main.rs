@@ -11,6 +11,7 @@
 mod anti_truth;
 mod breathing;
 mod links;
+mod movers;
 mod presence;
 mod processing;
 mod recordings_of_rooms;
