@@ -38,7 +38,7 @@ use crate::faults::Faults;
 use crate::lifecycle::{Devices, Sender, Settings};
 use crate::publish::FramePublisher;
 use crate::recording::library::Library;
-use crate::recording::recorder::Recorders;
+use crate::recording::recorder::{self, Recorders};
 use crate::source::Source;
 use crate::source::intake::{Change, Intake, device_name};
 use crate::source::replay::{Replays, Setup};
@@ -65,13 +65,24 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         .await?,
     );
     library.recover().await?;
+    // What was being measured is lost with the frames, and what was recorded is found by the library: such operations are
+    // ended, each with its event.
+    let kinds = [calibration::WORKFLOW, recorder::WORKFLOW];
+    let (workflows, unfinished) = rt
+        .workflows(|workflow| kinds.contains(&&*workflow.kind))
+        .await?;
+    let (measuring, recording): (Vec<_>, Vec<_>) = unfinished
+        .into_iter()
+        .partition(|run| run.workflow().kind == calibration::WORKFLOW);
     let recorders = Arc::new(Recorders::new(
         bus.clone(),
         Arc::clone(&devices),
         Arc::clone(&library),
+        workflows.clone(),
         &config.recordings,
         rt.shutdown(),
     ));
+    recorders.interrupted(recording).await;
     let replays = Arc::new(
         Replays::open(Setup {
             bus: bus.clone(),
@@ -142,15 +153,11 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         draining.drained().await;
         Ok(())
     });
-    // What was being measured is lost with the frames: such operations are ended, each with its event.
-    let (workflows, unfinished) = rt
-        .workflows(|workflow| workflow.kind == calibration::WORKFLOW)
-        .await?;
     let calibrations = Calibrations::open(
         bus,
         Arc::clone(&devices),
         workflows.clone(),
-        unfinished,
+        measuring,
         &config,
         rt.shutdown(),
     )

@@ -8,6 +8,7 @@ pub mod frames;
 pub mod library;
 pub mod recorder;
 pub mod upload;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,6 +79,9 @@ pub struct Recording {
     /// The gateway that recorded it, `service/instance`; empty for an upload, and of former versions.
     #[serde(default)]
     pub gateway: String,
+    /// The operation that makes or made it; empty where it was none.
+    #[serde(default)]
+    pub operation: String,
 }
 
 impl Recording {
@@ -100,6 +104,7 @@ impl Recording {
             ended_by: String::new(),
             file: None,
             gateway: String::new(),
+            operation: String::new(),
         }
     }
 

@@ -64,7 +64,6 @@ impl RecordingService for RecordingApi {
             recording: stored.id,
             size_bytes: stored.size_bytes,
             format: stored.format,
-            operation: String::new(),
         }))
     }
 

@@ -6,34 +6,37 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{Bus, DataMessage, Tap};
-use csi::mcap::Writer;
-use csi::wire::Decoder;
+use bus::{Bus, Tap};
 use events::Name;
+use runtime::{Begun, NewWorkflow, Run, Workflows};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 
-use super::frames::Tally;
 use super::library::Library;
+use super::writer::{Command, write};
 use super::{Recording, State};
 use crate::config;
 use crate::error::{Error, chain};
 use crate::lifecycle::Devices;
 
+/// Kind of the operations.
+pub const WORKFLOW: &str = "recording";
+/// The operation was asked to end.
+const CANCELLED: &str = "cancelled";
 /// After so long a chunk is ended.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Messages that are taken from the bus at once.
 const BATCH: usize = 256;
 /// Batches that wait for the disk.
 const QUEUE: usize = 16;
-/// Bytes kept free below the limit for the end of the file.
-const END_BYTES: u64 = 64 * 1024;
 
 /// What to record, and for how long.
 #[derive(Clone, Debug)]
@@ -64,6 +67,7 @@ pub struct Recorders {
     bus: Bus,
     devices: Arc<Devices>,
     library: Arc<Library>,
+    workflows: Workflows,
     max_seconds: u64,
     drain: CancellationToken,
     running: Mutex<HashMap<String, Running>>,
@@ -77,6 +81,7 @@ impl Recorders {
         bus: Bus,
         devices: Arc<Devices>,
         library: Arc<Library>,
+        workflows: Workflows,
         config: &config::Recordings,
         drain: CancellationToken,
     ) -> Self {
@@ -84,6 +89,7 @@ impl Recorders {
             bus,
             devices,
             library,
+            workflows,
             max_seconds: config.max_seconds,
             drain,
             running: Mutex::default(),
@@ -106,23 +112,52 @@ impl Recorders {
     /// # Errors
     /// Where the bus cannot be reached or the file not be made.
     pub async fn start(self: &Arc<Self>, request: Request) -> Result<Recording, Error> {
+        let begun = self
+            .workflows
+            .start(NewWorkflow {
+                kind: WORKFLOW,
+                subject: format!("recordings/{}", request.id),
+                requested_by: None,
+                request_id: request.id.clone(),
+                parameters: json!({"recording": request.id}),
+            })
+            .await?;
+        let Begun::New(run) = begun else {
+            return self.get(&request.id).await;
+        };
         let recording = Recording {
             gateway: self.library.gateway().to_owned(),
+            operation: format!("operations/{}", run.id()),
             ..Recording::new(
                 request.id.clone(),
                 request.name.clone(),
                 request.labels.clone(),
             )
         };
-        if !self.library.begin(&recording).await? {
-            return self.get(&request.id).await;
-        }
-        match self.launch(&recording, request).await {
-            Ok(()) => Ok(recording),
+        match self.library.begin(&recording).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let known = format!("there is a recording {} already", request.id);
+                run.fail(Code::AlreadyExists, "known", known).await;
+                return self.get(&request.id).await;
+            }
             Err(error) => {
+                run.fail(Code::Unavailable, "not_started", chain(&error))
+                    .await;
+                return Err(error);
+            }
+        }
+        match self.prepare(&request).await {
+            Ok((tap, file)) => {
+                self.launch(&recording, request, tap, file, run);
+                Ok(recording)
+            }
+            Err(error) => {
+                let why = chain(&error);
+                run.fail(Code::Unavailable, "not_started", &*why).await;
                 let failed = Recording {
                     state: State::Failed,
-                    ended_by: chain(&error),
+                    ended_by: why,
                     ..recording
                 };
                 self.library.keep(&failed).await?;
@@ -131,17 +166,25 @@ impl Recorders {
         }
     }
 
-    async fn launch(
-        self: &Arc<Self>,
-        recording: &Recording,
-        request: Request,
-    ) -> Result<(), Error> {
-        let tap = self.bus.tap(&filters(&request)).await?;
-        let path = self.library.spooled(&recording.id);
+    async fn prepare(&self, request: &Request) -> Result<(Tap, File), Error> {
+        let tap = self.bus.tap(&filters(request)).await?;
+        let path = self.library.spooled(&request.id);
         let file = File::create(&path).map_err(|source| Error::disk("make", &path, source))?;
         // As long as it is open nobody else takes it for interrupted.
         file.try_lock()
             .map_err(|error| Error::disk("lock", &path, error.into()))?;
+        Ok((tap, file))
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        recording: &Recording,
+        request: Request,
+        tap: Tap,
+        file: File,
+        mut run: Run,
+    ) {
+        let path = self.library.spooled(&recording.id);
         let stop = self.drain.child_token();
         let (progress, _) = watch::channel(recording.clone());
         let running = Running {
@@ -163,8 +206,18 @@ impl Recorders {
                     write(file, receiver, &written, &devices, max_bytes, &full)
                 })
             };
-            let limit = Duration::from_secs(max_seconds);
-            let ended_by = take(tap, sender, limit, &stop, &full).await;
+            let limits = Limits {
+                time: Duration::from_secs(max_seconds),
+                bytes: max_bytes,
+            };
+            let taking = Taking {
+                run: &mut run,
+                written: &progress,
+                stop: &stop,
+                full: &full,
+            };
+            let ended_by = take(tap, sender, limits, taking).await;
+            run.step("storing", None).await;
             let ended_by = if recorders.drain.is_cancelled() {
                 "the end of the gateway"
             } else {
@@ -203,10 +256,24 @@ impl Recorders {
                     );
                 }
             }
+            tell(run, &recording).await;
             progress.send_replace(recording);
             recorders.running().remove(&id);
         });
-        Ok(())
+    }
+
+    /// Ends the operations of recordings that a former process did not end, as the library found them.
+    pub async fn interrupted(&self, runs: Vec<Run>) {
+        for run in runs {
+            let parameters = run.workflow().parameters;
+            let id = parameters.get("recording").and_then(|id| id.as_str());
+            match self.library.get(id.unwrap_or_default()).await {
+                // Another gateway is at it.
+                Ok(recording) if recording.state == State::Recording => run.suspend(),
+                Ok(recording) => tell(run, &recording).await,
+                Err(error) => run.fail(Code::Aborted, "interrupted", chain(&error)).await,
+            }
+        }
     }
 
     /// Ends a recording and waits until it is stored; one that has ended is given as it is.
@@ -268,31 +335,76 @@ fn filters(request: &Request) -> Vec<String> {
     all
 }
 
-enum Command {
-    Frames(Vec<DataMessage>),
-    Flush,
+/// Ends the operation as the recording ended.
+async fn tell(run: Run, recording: &Recording) {
+    let (id, frames, why) = (&recording.id, recording.frames, &recording.ended_by);
+    let kept = format!("{frames} frames up to then are stored as recording {id}");
+    match recording.state {
+        State::Completed if why == CANCELLED => {
+            let message = format!("the operation was cancelled; {kept}");
+            run.fail(Code::Cancelled, CANCELLED, message).await;
+        }
+        State::Completed | State::Recording => {
+            run.complete(json!({
+                "recording": id,
+                "frames": frames,
+                "size_bytes": recording.size_bytes,
+                "sha256": recording.sha256,
+                "duration_seconds": recording.duration_s,
+                "ended_by": why,
+            }))
+            .await;
+        }
+        State::Interrupted => {
+            run.fail(Code::Aborted, "interrupted", format!("{why}; {kept}"))
+                .await;
+        }
+        State::Failed => run.fail(Code::Internal, "not_stored", why).await,
+    }
+}
+
+struct Limits {
+    time: Duration,
+    bytes: u64,
+}
+
+/// What goes with a recording while it is made.
+struct Taking<'a> {
+    run: &'a mut Run,
+    written: &'a watch::Sender<Recording>,
+    stop: &'a CancellationToken,
+    full: &'a CancellationToken,
 }
 
 /// Takes messages from the bus until something ends that, and says what.
 async fn take(
     mut tap: Tap,
     sender: mpsc::Sender<Command>,
-    limit: Duration,
-    stop: &CancellationToken,
-    full: &CancellationToken,
+    limits: Limits,
+    taking: Taking<'_>,
 ) -> &'static str {
-    let deadline = tokio::time::sleep(limit);
+    let Taking {
+        run,
+        written,
+        stop,
+        full,
+    } = taking;
+    let began = Instant::now();
+    let cancel = run.cancellation();
+    let deadline = tokio::time::sleep(limits.time);
     tokio::pin!(deadline);
     let mut flush = tokio::time::interval(FLUSH_EVERY);
     loop {
         let command = tokio::select! {
             biased;
             () = full.cancelled() => return "the size limit",
+            () = cancel.cancelled() => return CANCELLED,
             () = stop.cancelled() => return "stopped",
             () = &mut deadline => return "the time limit",
             _ = flush.tick() => Command::Flush,
             batch = tap.next_batch(BATCH) => Command::Frames(batch),
         };
+        let flushes = matches!(command, Command::Flush);
         if sender.send(command).await.is_err() {
             return if full.is_cancelled() {
                 "the size limit"
@@ -300,119 +412,18 @@ async fn take(
                 "an error"
             };
         }
-    }
-}
-
-/// Writes what comes, until the queue is closed. Blocks.
-fn write(
-    file: File,
-    mut queue: mpsc::Receiver<Command>,
-    progress: &watch::Sender<Recording>,
-    devices: &Devices,
-    max_bytes: u64,
-    full: &CancellationToken,
-) -> Result<(), Error> {
-    let bytes = Arc::new(AtomicU64::new(0));
-    let out = Counted {
-        file: BufWriter::new(file),
-        bytes: Arc::clone(&bytes),
-    };
-    let mut writer = Writer::new(out)?;
-    let mut known = progress.borrow().clone();
-    let facts = [
-        ("recording", known.id.clone()),
-        ("name", known.name.clone()),
-        ("begun", known.created.to_string()),
-    ];
-    let labels = known
-        .labels
-        .iter()
-        .map(|(key, value)| (format!("label.{key}"), value.clone()));
-    let facts = facts.map(|(key, value)| (key.to_owned(), value));
-    writer.note("recording", facts.into_iter().chain(labels).collect())?;
-    writer.flush()?;
-
-    let (mut decoder, mut tally) = (Decoder::default(), Tally::default());
-    let mut hardware: HashMap<String, String> = HashMap::new();
-    let mut span: Option<(i64, i64)> = None;
-    let mut pending = 0_u64;
-    'queue: while let Some(command) = queue.blocking_recv() {
-        match command {
-            Command::Flush => {
-                writer.flush()?;
-                pending = 0;
-            }
-            Command::Frames(batch) => {
-                for message in batch {
-                    let Ok((frame, published)) = decoder.decode(&message.payload) else {
-                        known.malformed += 1;
-                        continue;
-                    };
-                    let size = message.payload.len() as u64 + 64;
-                    if bytes.load(Ordering::Relaxed) + pending + size + END_BYTES > max_bytes {
-                        full.cancel();
-                        break 'queue;
-                    }
-                    let id = hardware
-                        .entry(published.device.clone())
-                        .or_insert_with(|| hardware_id(devices, &published.device));
-                    writer.message(&frame, &published, id, &message.payload)?;
-                    pending += size;
-                    tally.add(
-                        &mut known.devices,
-                        &published.device,
-                        &published.zone,
-                        &frame,
-                        published.source,
-                    );
-                    known.frames += 1;
-                    let time = frame.receive_time_us;
-                    span = Some(span.map_or((time, time), |(first, _)| (first, time)));
-                }
-            }
+        if flushes {
+            let bytes = written.borrow().size_bytes;
+            run.step("recording", Some(percent(began.elapsed(), bytes, &limits)))
+                .await;
         }
-        known.size_bytes = bytes.load(Ordering::Relaxed);
-        #[allow(clippy::cast_precision_loss)]
-        let seconds = span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e6);
-        known.duration_s = seconds;
-        progress.send_replace(known.clone());
     }
-    progress.send_replace(known.clone());
-    let lost = known
-        .devices
-        .iter()
-        .map(|device| (format!("lost.{}", device.device), device.lost.to_string()));
-    let malformed = ("malformed".to_owned(), known.malformed.to_string());
-    writer.note("gaps", lost.chain([malformed]).collect())?;
-    let out = writer.finish()?;
-    let file = out
-        .file
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
-    Ok(file.sync_all()?)
 }
 
-fn hardware_id(devices: &Devices, device: &str) -> String {
-    let name = Name::new(device).ok();
-    let registry = devices.registry();
-    name.and_then(|name| Some(registry.get(&name)?.device.hardware_id.clone()))
-        .unwrap_or_default()
-}
-
-/// Counts what reaches the file.
-struct Counted {
-    file: BufWriter<File>,
-    bytes: Arc<AtomicU64>,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+/// How near it is to the nearer of its limits.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn percent(elapsed: Duration, bytes: u64, limits: &Limits) -> f32 {
+    let time = elapsed.as_secs_f64() / limits.time.as_secs_f64().max(1e-9);
+    let bytes = bytes as f64 / (limits.bytes as f64).max(1.0);
+    (100.0 * time.max(bytes)).min(100.0) as f32
 }

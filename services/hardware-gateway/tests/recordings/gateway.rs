@@ -101,6 +101,10 @@ impl Gateway {
     }
 
     pub async fn client(&self) -> Client {
+        RecordingServiceClient::new(self.channel().await)
+    }
+
+    pub async fn channel(&self) -> Channel {
         let mut poll = tokio::time::interval(Duration::from_millis(20));
         let address = async {
             loop {
@@ -116,7 +120,7 @@ impl Gateway {
         let log = || std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default();
         let address = address.unwrap_or_else(|_| panic!("not ready: {}", log()));
         let channel = Channel::from_shared(address).unwrap().connect().await;
-        RecordingServiceClient::new(channel.unwrap())
+        channel.unwrap()
     }
 
     /// The announcements that are stored.

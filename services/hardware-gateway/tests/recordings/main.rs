@@ -8,6 +8,7 @@
 )]
 
 mod gateway;
+mod operations;
 
 use std::collections::BTreeMap;
 
@@ -136,6 +137,9 @@ async fn what_is_recorded_is_what_was_sent_and_says_what_it_was() {
         (ended.ended_by.as_str(), ended.labels["why"].as_str()),
         ("stopped", "test")
     );
+    let operation = operations::ended(&gateway, &ended).await;
+    assert_eq!(operations::result(&operation, "frames"), "600");
+    assert_eq!(operations::result(&operation, "recording"), id);
     let mut sources: Vec<_> = ended
         .devices
         .iter()
@@ -243,6 +247,50 @@ async fn a_gateway_that_is_killed_leaves_a_recording() {
             .values()
             .map(|frames| frames.len() as u64)
             .sum::<u64>()
+    );
+    let (code, message) = operations::error(&operations::ended(&gateway, &found).await);
+    assert_eq!(code, Code::Aborted);
+    assert!(
+        message.starts_with("the gateway was killed; ") && message.ends_with(&id),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_an_operation_that_can_be_cancelled() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    let bytes = two_devices(300);
+    let stored = upload(&mut client, named("two.mcap"), &bytes)
+        .await
+        .unwrap();
+    let id = record(&mut client, 0).await;
+    play(&mut client, as_it_is(&stored.recording)).await;
+    let found = recorded(&mut client, &id, |recording| recording.frames == 600).await;
+    let running = operations::list(&gateway).await;
+    assert_eq!(running.len(), 1);
+    assert_eq!(
+        (running[0].name.as_str(), running[0].done),
+        (found.operation.as_str(), false)
+    );
+    let metadata = operations::metadata(&running[0]);
+    assert_eq!(
+        (metadata.kind.as_str(), metadata.subject),
+        ("recording", format!("recordings/{id}"))
+    );
+    operations::cancel(&gateway, &found).await;
+    let (code, message) = operations::error(&operations::ended(&gateway, &found).await);
+    assert_eq!(code, Code::Cancelled);
+    assert_eq!(
+        message,
+        format!("the operation was cancelled; 600 frames up to then are stored as recording {id}")
+    );
+    let ended = recorded(&mut client, &id, |recording| !recording.ended_by.is_empty()).await;
+    assert_eq!(ended.state(), pb::RecordingState::Completed);
+    assert_eq!((ended.ended_by.as_str(), ended.frames), ("cancelled", 600));
+    assert_eq!(
+        frames_by_device(&download(&mut client, &id).await).1,
+        Vec::<&str>::new()
     );
 }
 

@@ -34,7 +34,7 @@ pub(super) fn render_recording(recording: &Recording) -> pb::Recording {
         duration_seconds: recording.duration_s,
         labels: recording.labels.clone().into_iter().collect(),
         ended_by: recording.ended_by.clone(),
-        operation: String::new(),
+        operation: recording.operation.clone(),
     }
 }
 
