@@ -1,6 +1,7 @@
 //! `fresnel zones`: the state of each zone, asked of the signal service, and its plan, asked of the gateway.
 
 mod plan;
+mod thresholds;
 
 use std::process::ExitCode;
 
@@ -9,8 +10,8 @@ use comfy_table::Table;
 use proto::csi::v1::DataSource;
 use proto::signal::v1::signal_service_client::SignalServiceClient;
 use proto::signal::v1::{
-    GetZoneStateRequest, LinkEvidence, ListZoneStatesRequest, MotionState, WatchZoneRequest,
-    ZoneState,
+    GetZoneStateRequest, LinkEvidence, ListZoneStatesRequest, MotionState, WatchFeaturesRequest,
+    WatchZoneRequest, ZoneState,
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -64,6 +65,18 @@ enum Action {
         #[arg(long)]
         every_update: bool,
     },
+    /// What decides in a zone, and what another threshold would have made of the past.
+    Thresholds(thresholds::Thresholds),
+    /// The windows of a zone's links as they close, with their features.
+    Features {
+        /// Its name.
+        zone: String,
+        /// Only this device.
+        #[arg(long, default_value = "")]
+        device: String,
+    },
+    /// Power over Doppler frequency and time, from a device's latest frames.
+    Spectrogram(thresholds::Spectrogram),
 }
 
 /// Runs the command.
@@ -93,6 +106,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     every_update,
                 };
                 watch(&mut signal, request, args.json).await?;
+            }
+            Action::Thresholds(wanted) => {
+                thresholds::thresholds(&mut signal, wanted, args.json).await?;
+            }
+            Action::Features { zone, device } => {
+                let request = WatchFeaturesRequest { zone, device };
+                thresholds::features(&mut signal, request, args.json).await?;
+            }
+            Action::Spectrogram(wanted) => {
+                thresholds::spectrogram(&mut signal, wanted, args.json).await?;
             }
             // The gateway's, handled before.
             Action::Plan { .. } | Action::Create(_) | Action::Update(_) | Action::Delete { .. } => {

@@ -127,7 +127,7 @@ impl Calibrated {
     }
 
     /// The settings for a link: with its threshold, and the level of release in the same ratio to it. The threshold is what was
-    /// learnt, or what a rate of false alarms asks for. Absent for a link in another layout, and for windows of another length
+    /// learnt, or what a rate of false alarms asks for; one that was set for the zone stays. Absent for a link in another layout, and for windows of another length
     /// than those that were learnt from.
     #[must_use]
     pub fn settings(&self, link: &LinkKey, settings: &Settings) -> Option<(Settings, Limit)> {
@@ -138,6 +138,7 @@ impl Calibrated {
         let tail = Tail::of(&learnt.quantiles);
         let asked = settings.false_alarms_per_week.zip(tail);
         let (threshold, origin) = match asked {
+            _ if settings.threshold_is_chosen => (settings.threshold, Origin::Zone),
             Some((per_week, tail)) => (
                 tail.threshold(per_week, settings.hop_s)
                     .clamp(LOWEST, HIGHEST),

@@ -135,6 +135,9 @@ pub struct Settings {
     pub failure_interval_s: f64,
     /// Frame ids that `signal.signal_processed` names at most: the newest announced ones.
     pub max_source_frames: usize,
+    /// The threshold was set for this very zone: a calibration's does not stand in for it.
+    #[serde(skip)]
+    pub threshold_is_chosen: bool,
 }
 
 impl Default for Settings {
@@ -153,6 +156,7 @@ impl Default for Settings {
             rearm_s: 3.0,
             failure_interval_s: 10.0,
             max_source_frames: 32,
+            threshold_is_chosen: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::calibration::Calibrated;
 use crate::config::{Settings, micros};
 use crate::detector::{Counts, LinkState};
-use crate::false_alarms::Limit;
+use crate::false_alarms::{Limit, Origin};
 use crate::link::{Bench, Evaluation, Link, LinkKey, Taken};
 use crate::masks::Part;
 use crate::order::{Order, Place, Tallies};
@@ -100,6 +100,8 @@ pub struct Device {
     /// The empty-room calibration in use.
     calibration: Option<Arc<Calibrated>>,
     masks: Vec<Part>,
+    /// Settings of its zone that differ from the service's.
+    pub chosen: Option<Arc<Settings>>,
     order: Order,
     tallies: Tallies,
     slot: Option<i64>,
@@ -138,6 +140,7 @@ impl Device {
             source,
             calibration: None,
             masks,
+            chosen: None,
             order: Order::default(),
             tallies: Tallies::default(),
             slot: None,
@@ -317,6 +320,11 @@ impl Device {
             let evaluation = link.evaluate(of_link, first, last, counts, masked, bench);
             let default = Limit {
                 threshold: settings.threshold,
+                origin: if settings.threshold_is_chosen {
+                    Origin::Zone
+                } else {
+                    Origin::Settings
+                },
                 ..Limit::default()
             };
             closed.push(Closed {

@@ -60,6 +60,8 @@ pub enum Origin {
     Settings,
     /// The empty-room calibration.
     Calibration,
+    /// It was set for the zone.
+    Zone,
     /// The setting `false_alarms_per_week`, by what the calibration says of the empty room.
     FalseAlarms,
 }
@@ -71,6 +73,7 @@ impl Origin {
         match self {
             Self::Settings => "settings",
             Self::Calibration => "calibration",
+            Self::Zone => "zone",
             Self::FalseAlarms => "false_alarms",
         }
     }

@@ -1,6 +1,8 @@
 //! gRPC: parse, ask for the zones' states, render.
 
+mod past;
 mod pipelines;
+mod spectrum;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +17,10 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
+pub(crate) use self::past::Past;
 use self::pipelines::PipelineApi;
 use crate::board::Board;
+use crate::processing::error::chain;
 use crate::processing::runs::Runs;
 use crate::processing::store::Pipelines;
 
@@ -27,11 +31,13 @@ const MAX_PAGE_SIZE: usize = 1000;
 pub(crate) async fn serve(
     rt: &mut Runtime,
     board: Board,
+    past: Past,
     (pipelines, runs): (Arc<Pipelines>, Arc<Runs>),
 ) -> anyhow::Result<()> {
     let mut routes = tonic::service::Routes::builder();
     routes.add_service(SignalServiceServer::new(Api {
         board,
+        past,
         stop: rt.shutdown(),
     }));
     routes.add_service(PipelineServiceServer::new(PipelineApi {
@@ -52,6 +58,7 @@ pub(crate) async fn serve(
 
 struct Api {
     board: Board,
+    past: Past,
     stop: CancellationToken,
 }
 
@@ -147,6 +154,63 @@ impl SignalService for Api {
             states.take_until(self.stop.clone().cancelled_owned()),
         )))
     }
+
+    async fn get_thresholds(
+        &self,
+        request: Request<pb::GetThresholdsRequest>,
+    ) -> Reply<pb::GetThresholdsResponse> {
+        let zone = zone_name(request.into_inner().zone)?;
+        let thresholds = self.past.thresholds(&zone).await?;
+        Ok(Response::new(pb::GetThresholdsResponse {
+            thresholds: Some(thresholds),
+        }))
+    }
+
+    async fn update_thresholds(
+        &self,
+        request: Request<pb::UpdateThresholdsRequest>,
+    ) -> Reply<pb::UpdateThresholdsResponse> {
+        let answer = self.past.update(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    type WatchFeaturesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchFeaturesResponse, Status>> + Send>>;
+
+    async fn watch_features(
+        &self,
+        request: Request<pb::WatchFeaturesRequest>,
+    ) -> Reply<Self::WatchFeaturesStream> {
+        let pb::WatchFeaturesRequest { zone, device } = request.into_inner();
+        let zone = zone_name(zone)?;
+        let windows = spectrum::features(&self.past.bus, &zone, device_name(device)?).await?;
+        Ok(Response::new(Box::pin(
+            windows.take_until(self.stop.clone().cancelled_owned()),
+        )))
+    }
+
+    async fn get_spectrogram(
+        &self,
+        request: Request<pb::GetSpectrogramRequest>,
+    ) -> Reply<pb::GetSpectrogramResponse> {
+        let answer = spectrum::spectrogram(&self.past.bus, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+}
+
+/// A device's name; None where it is empty.
+fn device_name(device: String) -> Result<Option<Name>, Status> {
+    if device.is_empty() {
+        return Ok(None);
+    }
+    let name = Name::new(device);
+    name.map(Some)
+        .map_err(|error| invalid_argument("device", error.to_string()))
+}
+
+/// NATS does not answer, or refuses.
+fn unavailable(error: &bus::Error) -> Status {
+    refuse(Code::Unavailable, "BUS_UNAVAILABLE", chain(error))
 }
 
 fn zone_name(zone: String) -> Result<Name, Status> {

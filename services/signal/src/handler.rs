@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::config::Config;
+use crate::grpc::Past;
 use crate::worker::{Metrics, Shared, Worker};
-use crate::{board, grpc, processing};
+use crate::{board, grpc, processing, thresholds};
 
 /// How often a process says that it lives, and looks after the others.
 const ROUND: Duration = Duration::from_millis(500);
@@ -26,6 +27,11 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     let bus = rt.bus().await?;
     let claims = bus.claims("signal").await?;
     let board = Board::new(&config.presence);
+    let thresholds = thresholds::Store::open(&bus).await?;
+    rt.spawn(
+        "thresholds of zones",
+        thresholds.clone().follow(rt.shutdown()),
+    );
     let processing = processing::start(rt, &bus, config.processing.clone()).await?;
     let shared = Shared {
         bus: bus.clone(),
@@ -33,7 +39,13 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         source: rt.source().into(),
         board: board.clone(),
         metrics: Arc::new(Metrics::new()),
+        thresholds: thresholds.watch(),
         until: claims.until(),
+    };
+    let past = Past {
+        bus: bus.clone(),
+        thresholds,
+        default: shared.config.motion.clone(),
     };
     let mirror = board::mirror(bus, board.clone(), rt.shutdown()).await?;
     rt.spawn("zone states of other instances", mirror);
@@ -45,7 +57,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         running: JoinSet::new(),
     };
     rt.spawn("signal", shards.run(rt.shutdown()));
-    grpc::serve(rt, board, processing).await
+    grpc::serve(rt, board, past, processing).await
 }
 
 /// The partitions of this process, each with its worker.

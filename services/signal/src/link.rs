@@ -40,6 +40,31 @@ pub struct LinkKey {
     pub chain: Option<(u8, u8)>,
 }
 
+impl LinkKey {
+    /// The key of the link that a frame belongs to.
+    #[must_use]
+    pub fn of(frame: &Frame) -> Self {
+        Kind::of(frame).key()
+    }
+}
+
+/// `24:6f:28:00:00:01 esp32-ht64 64x1 ht core0/stream1`: the same for the same key, another for another.
+impl std::fmt::Display for LinkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some([a, b, c, d, e, g]) = self.transmitter {
+            write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} ")?;
+        }
+        write!(f, "{} {}x{}", self.layout, self.subcarriers, self.antennas)?;
+        if !self.ppdu.is_empty() {
+            write!(f, " {}", self.ppdu)?;
+        }
+        if let Some((core, stream)) = self.chain {
+            write!(f, " core{core}/stream{stream}")?;
+        }
+        Ok(())
+    }
+}
+
 /// The key of a frame, without copying.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -60,6 +85,17 @@ impl Kind {
             transmitter: frame.transmitter,
             format: frame.format,
             chain: frame.chain,
+        }
+    }
+
+    fn key(&self) -> LinkKey {
+        LinkKey {
+            transmitter: self.transmitter,
+            layout: self.layout.name.to_owned(),
+            subcarriers: self.layout.subcarriers.len(),
+            antennas: self.antennas,
+            ppdu: ppdu_name(self.ppdu).to_owned(),
+            chain: self.chain.map(|chain| (chain.core, chain.stream)),
         }
     }
 
@@ -208,14 +244,7 @@ impl Link {
     /// Its key, in words.
     #[must_use]
     pub fn key(&self) -> LinkKey {
-        LinkKey {
-            transmitter: self.kind.transmitter,
-            layout: self.kind.layout.name.to_owned(),
-            subcarriers: self.kind.layout.subcarriers.len(),
-            antennas: self.kind.antennas,
-            ppdu: ppdu_name(self.kind.ppdu).to_owned(),
-            chain: self.kind.chain.map(|chain| (chain.core, chain.stream)),
-        }
+        self.kind.key()
     }
 
     /// Slot that the first window begins with.

@@ -24,6 +24,7 @@ use crate::link::Bench;
 use crate::masks::Masks;
 use crate::outputs::{Origin, Outputs};
 use crate::presence::{Rules, State};
+use crate::thresholds::Thresholds;
 use crate::zone::{KeptZone, Zones};
 
 /// One frame with its place in the stream.
@@ -109,6 +110,8 @@ pub struct Pipeline {
     devices: BTreeMap<Key, Device>,
     /// Empty-room calibrations in use, by device.
     calibrations: BTreeMap<String, Arc<Calibrated>>,
+    /// Settings of zones that differ, by zone.
+    chosen: BTreeMap<String, Arc<Settings>>,
     /// Wall time at which a tick first saw each device silent.
     silent: BTreeMap<Key, (u64, i64)>,
     zones: Zones,
@@ -137,6 +140,7 @@ impl Pipeline {
             settings,
             devices: BTreeMap::new(),
             calibrations: BTreeMap::new(),
+            chosen: BTreeMap::new(),
             silent: BTreeMap::new(),
             near: rules.near,
             masks: Masks::default(),
@@ -188,6 +192,7 @@ impl Pipeline {
             let masks = self.masks.of(&key.0, &key.1);
             let mut device = Device::new(published.source, published.run_id, masks);
             device.calibrate(self.calibrations.get(&published.device).cloned());
+            device.chosen = self.chosen.get(&published.zone).cloned();
             self.devices.insert(key.clone(), device);
         }
         let Some(device) = self.devices.get_mut(&key) else {
@@ -200,8 +205,10 @@ impl Pipeline {
             out.push(zone_output(&key.0, true));
         }
         self.closed.clear();
+        let chosen = device.chosen.clone();
+        let settings = chosen.as_deref().unwrap_or(&self.settings);
         let fate = device.push(
-            &self.settings,
+            settings,
             frame,
             published,
             input.stream_sequence,
@@ -220,7 +227,7 @@ impl Pipeline {
         self.outputs.frame(device, input, &origin, fate, out);
         if published.last_of_run {
             self.closed.clear();
-            device.finish(&self.settings, &mut self.bench, &mut self.closed);
+            device.finish(settings, &mut self.bench, &mut self.closed);
             let told = update_zone(&mut self.zones, &key, axis, &mut self.closed);
             self.outputs
                 .windows(device, &origin, &self.closed, true, out);
@@ -284,6 +291,21 @@ impl Pipeline {
         }
     }
 
+    /// The windows of these zones that close from now on are held against settings of their own. A replay in hand keeps those
+    /// that it began with.
+    pub fn choose(&mut self, thresholds: &BTreeMap<String, Thresholds>) {
+        let chosen = thresholds.iter().filter_map(|(zone, thresholds)| {
+            let settings = thresholds.settings(&self.settings)?;
+            Some((zone.clone(), Arc::new(settings)))
+        });
+        self.chosen = chosen.collect();
+        for ((zone, _), device) in &mut self.devices {
+            if device.run.is_none() {
+                device.chosen = self.chosen.get(zone).cloned();
+            }
+        }
+    }
+
     /// The zones.
     #[must_use]
     pub fn zones(&self) -> &Zones {
@@ -334,11 +356,13 @@ impl Pipeline {
         for kept in kept.devices {
             let calibration = self.calibrations.get(&kept.device).cloned();
             let masks = self.masks.of(&kept.zone, &kept.device);
+            let chosen = self.chosen.get(&kept.zone).cloned();
             let device = self
                 .devices
                 .entry((kept.zone, kept.device))
                 .or_insert_with(|| Device::new(kept.source, kept.run, masks));
             device.calibrate(calibration);
+            device.chosen = chosen;
             device.onset = kept.onset;
             device.failures = kept.failures;
             device.resume_links(&kept.links);

@@ -12,6 +12,7 @@ use events::{DomainEvent, EventEnvelope, Timestamp};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use prost::Message as _;
+use proto::signal::v1::WindowHistory;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +21,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::board::Board;
 use crate::config::{Config, micros};
+use crate::history::{self, Recorder};
 use crate::masks::Masks;
 use crate::pipeline::{Input, Kept, Output, Pipeline, What};
+use crate::thresholds::ByZone;
 use crate::watch::Calibrations;
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The minute in hand of a link that was silent over so many ticks goes to history as it is.
+const HISTORY_PATIENCE: u32 = 120;
 
 /// What is kept, with the stream that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,6 +114,8 @@ pub struct Shared {
     pub board: Board,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is set for single zones.
+    pub thresholds: watch::Receiver<ByZone>,
     /// Until when the partitions are this process's.
     pub until: watch::Receiver<tokio::time::Instant>,
 }
@@ -125,6 +133,7 @@ pub struct Worker {
     pipeline: Pipeline,
     decoder: Decoder,
     calibrations: Calibrations,
+    history: Recorder,
     /// When, and with what, the state was last written.
     checkpointed: Option<(Instant, Kept)>,
 }
@@ -134,7 +143,8 @@ impl Worker {
     ///
     /// # Errors
     /// Where NATS does not answer.
-    pub async fn open(shared: Shared, partition: u16) -> anyhow::Result<Self> {
+    pub async fn open(mut shared: Shared, partition: u16) -> anyhow::Result<Self> {
+        let thresholds = Arc::clone(&shared.thresholds.borrow_and_update());
         let (bus, config) = (&shared.bus, &shared.config);
         let name = format!("signal-{partition}");
         let filter = format!("data.csi.*.*.{partition}");
@@ -147,6 +157,7 @@ impl Worker {
             &*shared.source,
         )
         .masked(Masks::read(&config.masks).map_err(anyhow::Error::msg)?);
+        pipeline.choose(&thresholds);
         if let Some(kept) = read_state(&state, &key, tail.created()).await? {
             pipeline.resume(kept);
         }
@@ -163,6 +174,7 @@ impl Worker {
             pipeline,
             decoder: Decoder::default(),
             calibrations: Calibrations::new(bus.kv(bus::table::CALIBRATIONS).await?),
+            history: Recorder::new(config.motion.hop_us()),
             checkpointed: None,
             shared,
         })
@@ -204,6 +216,9 @@ impl Worker {
         }
         let owned = self.owned();
         if owned {
+            for stretch in self.history.flush() {
+                self.publish_history(&stretch).await?;
+            }
             self.checkpoint().await?;
         }
         for zone in self.pipeline.zones().all().keys() {
@@ -219,6 +234,10 @@ impl Worker {
         if self.tail.restarts() != self.stream_restarts {
             self.stream_restarts = self.tail.restarts();
             self.pipeline.stream_restarted();
+        }
+        if self.shared.thresholds.has_changed().unwrap_or(false) {
+            let thresholds = Arc::clone(&self.shared.thresholds.borrow_and_update());
+            self.pipeline.choose(&thresholds);
         }
         let began = Instant::now();
         let mut computing = Duration::ZERO;
@@ -277,10 +296,21 @@ impl Worker {
             self.pipeline.calibrate(&device, found);
         }
         let stale = micros(self.shared.config.stale_after_s);
-        for output in self.pipeline.tick(Timestamp::now().as_micros(), stale) {
+        let now_us = Timestamp::now().as_micros();
+        for output in self.pipeline.tick(now_us, stale) {
             self.publish(output, Duration::ZERO).await?;
         }
+        for stretch in self.history.tick(HISTORY_PATIENCE) {
+            self.publish_history(&stretch).await?;
+        }
         Ok(())
+    }
+
+    async fn publish_history(&self, stretch: &WindowHistory) -> anyhow::Result<()> {
+        let payload = Bytes::from(stretch.encode_to_vec());
+        let id = Some(history::id(stretch).to_string());
+        let subject = history::subject(stretch);
+        Ok(self.publisher.publish_data(subject, payload, id).await?)
     }
 
     async fn publish(&mut self, output: Output, took: Duration) -> anyhow::Result<()> {
@@ -300,6 +330,9 @@ impl Worker {
                 let id = uuid::Uuid::from_slice(&window.signal_id).unwrap_or_default();
                 let run = uuid::Uuid::from_slice(&window.run_id).ok();
                 let id = run.map_or_else(|| id.to_string(), |run| format!("{id}.{}", run.simple()));
+                if let Some(stretch) = self.history.push(&window) {
+                    self.publish_history(&stretch).await?;
+                }
                 let subject = format!("data.signal.{}.{}", window.zone, window.device);
                 let payload = Bytes::from(window.encode_to_vec());
                 let span = span("window publish", trace.as_deref());

@@ -195,12 +195,25 @@ impl Core {
                 newest = Some(found);
             }
         }
-        Ok(newest.map(|stored| DataMessage {
-            traceparent: trace::traceparent(Some(&stored.headers)),
-            subject: stored.subject,
-            sequence: stored.sequence,
-            payload: stored.payload,
-        }))
+        Ok(newest.map(data_message))
+    }
+
+    /// The stored messages of the data plane that match, to `sink`, oldest first.
+    pub(crate) async fn read_data(
+        &self,
+        filter: &str,
+        from: From,
+        sink: &mut (dyn FnMut(DataMessage) -> ControlFlow<()> + Send),
+    ) -> Result<(), Error> {
+        let expanded = subject::expand(filter)?;
+        let (stream, _) = subject::select_one(&[filter.to_owned()])?;
+        let Some(begin) = begin(from) else {
+            return Ok(());
+        };
+        self.read(stream, &expanded, begin, &mut |stored| {
+            sink(data_message(stored))
+        })
+        .await
     }
 
     /// The message at a sequence, where it is still there.
@@ -247,11 +260,8 @@ impl Core {
                 reason,
             });
         }
-        let begin = match from {
-            From::New => return Ok(()),
-            From::Start => Begin::At(1),
-            From::After(sequence) => Begin::At(sequence.saturating_add(1)),
-            From::Time(micros) => Begin::Time(micros),
+        let Some(begin) = begin(from) else {
+            return Ok(());
         };
         for stream in streams.into_keys() {
             let mut broken_off = false;
@@ -272,6 +282,25 @@ impl Core {
             }
         }
         Ok(())
+    }
+}
+
+/// Where to begin; None where nothing of what is stored is asked for.
+fn begin(from: From) -> Option<Begin> {
+    match from {
+        From::New => None,
+        From::Start => Some(Begin::At(1)),
+        From::After(sequence) => Some(Begin::At(sequence.saturating_add(1))),
+        From::Time(micros) => Some(Begin::Time(micros)),
+    }
+}
+
+fn data_message(stored: Stored) -> DataMessage {
+    DataMessage {
+        traceparent: trace::traceparent(Some(&stored.headers)),
+        subject: stored.subject,
+        sequence: stored.sequence,
+        payload: stored.payload,
     }
 }
 

@@ -245,6 +245,20 @@ impl Bus {
         Tap::open(&self.core, filters).await
     }
 
+    /// Reads what is stored of the data plane on a filter, from a point until the newest of now, oldest first. The sink may
+    /// break it off.
+    ///
+    /// # Errors
+    /// Where the filter is not of one stream, or the server cannot be reached.
+    pub async fn read_each(
+        &self,
+        filter: &str,
+        from: From,
+        sink: &mut (dyn FnMut(DataMessage) -> ControlFlow<()> + Send),
+    ) -> Result<(), Error> {
+        self.core.read_data(filter, from, sink).await
+    }
+
     /// The newest message on a subject filter, by direct get.
     ///
     /// # Errors

@@ -101,6 +101,17 @@ pub static STREAMS: &[StreamSpec] = &[
             stored: "data.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{partition(16,2)}}",
         }),
     },
+    // Minutes of windows, so that a threshold can be tried on the past week.
+    StreamSpec {
+        name: "HISTORY",
+        kind: Kind::Data,
+        subjects: &["history.signal.*.*"],
+        max_age: Duration::from_secs(8 * DAY),
+        max_bytes: 256 * MIB,
+        storage: Storage::File,
+        duplicate_window: DUPLICATE_WINDOW,
+        partitioned: None,
+    },
     StreamSpec {
         name: "FRAMES",
         kind: Kind::Announcements,

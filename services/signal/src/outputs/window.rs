@@ -13,17 +13,9 @@ use crate::presence::State;
 
 /// The id of a window: of its newest frame, its link and its end. The same frames give the same id.
 pub(super) fn signal_id(window: &Closed, origin: &Origin) -> Uuid {
-    let key = &window.key;
     let name = format!(
-        "window {} {} {:?} {} {} {} {} {}",
-        origin.zone,
-        origin.device,
-        key.transmitter,
-        key.layout,
-        key.subcarriers,
-        key.antennas,
-        key.ppdu,
-        window.end_us
+        "window {} {} {} {}",
+        origin.zone, origin.device, window.key, window.end_us
     );
     Uuid::new_v5(&window.newest_frame, name.as_bytes())
 }
@@ -86,6 +78,7 @@ pub(super) fn wire(
         last_of_run,
         presence: presence_state(window.presence.state).into(),
         presence_reason: window.presence.reason.clone(),
+        link: window.key.to_string(),
         breaths_per_minute: breath.rate.ok().map(|rate| narrow(rate.bpm)),
         baseline_distance: distance.ok().map(narrow),
     }

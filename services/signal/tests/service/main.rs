@@ -13,6 +13,7 @@ mod sandbox;
 #[path = "../pipeline/source.rs"]
 #[allow(dead_code)]
 mod source;
+mod thresholds;
 
 use std::collections::BTreeSet;
 
