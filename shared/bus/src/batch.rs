@@ -148,7 +148,7 @@ pub(crate) fn places(stream: &str, last: u64, count: usize) -> Vec<Ack> {
 }
 
 pub(crate) fn describe(messages: &[Outgoing]) -> String {
-    let first = messages.first().map_or("", |first| first.subject.as_str());
+    let first = messages.first().map_or("", |first| &*first.subject);
     format!(
         "publish {first} and {} more as one",
         messages.len().saturating_sub(1)
@@ -171,9 +171,9 @@ pub(crate) fn same_stream(messages: &[Outgoing]) -> Result<(), Error> {
             Some((_, same)) if same == stream => {}
             Some((other, other_stream)) => {
                 return Err(Error::SeveralStreams {
-                    first: other.subject.clone(),
+                    first: other.subject.to_string(),
                     first_stream: other_stream.to_owned(),
-                    second: message.subject.clone(),
+                    second: message.subject.to_string(),
                     second_stream: stream.to_owned(),
                 });
             }

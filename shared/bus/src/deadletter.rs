@@ -105,7 +105,7 @@ impl Core {
             "dead letter"
         );
         let message = Outgoing {
-            subject: format!("deadletter.{}", given.consumer),
+            subject: format!("deadletter.{}", given.consumer).into(),
             headers,
             payload: given.payload,
         };

@@ -5,13 +5,16 @@
 //! message without `Nats-Msg-Id` whose ack was lost may so be stored twice; one with an id is stored once. What the client
 //! had taken over in the very moment in which the connection was lost, it sends first when it is back: those few may so come
 //! ahead of what is sent again.
+//!
+//! All acks of a pipeline come to one subscription; the last token of their subject is the place of the message in the order
+//! of sending. The client's own way (an inbox, a channel and timers for each publish) costs several times the CPU time.
+
+mod acks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use events::EventEnvelope;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -20,8 +23,9 @@ use tracing::{debug, warn};
 
 use crate::connect::{Core, reconnected};
 use crate::error::Attempt;
-use crate::publish::{Outgoing, classify, known};
-use crate::{BoxFuture, Error, trace};
+use crate::pipeline::acks::{Acks, verdict};
+use crate::publish::{Outgoing, known};
+use crate::{DataSubject, Error, trace};
 
 /// Failures that are kept word for word.
 const KEPT_FAILURES: usize = 256;
@@ -29,6 +33,10 @@ const KEPT_FAILURES: usize = 256;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two rounds of sending again.
 const PAUSE: Duration = Duration::from_millis(25);
+/// Publishes without an ack that one pipeline may have: the acks of so many fit into a subscription's queue.
+const MOST_IN_FLIGHT: usize = 32_768;
+/// Messages, or acks, that are taken at once.
+const AT_ONCE: usize = 64;
 
 /// Publishes without waiting for each ack. Bounded: `publish` waits when `in_flight` acks are outstanding. A publish that
 /// fails (after retries within `publish_timeout_s`) is reported by `failures`/`flush`, never swallowed.
@@ -69,13 +77,14 @@ struct Sent {
     /// Sent alone, to see whether its stream is there.
     probe: bool,
     sent: Instant,
-    ack: BoxFuture<'static, Result<PublishAck, PublishError>>,
+    /// What the server said, until its turn comes.
+    answer: Option<Result<(), Attempt>>,
 }
 
 impl Pipeline {
     pub(crate) fn new(core: Core, in_flight: usize) -> Self {
         let shared = Arc::new(Shared {
-            permits: Arc::new(Semaphore::new(in_flight.clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(in_flight.clamp(1, MOST_IN_FLIGHT))),
             patience: core.patience(),
             queued: AtomicU64::new(0),
             acked: AtomicU64::new(0),
@@ -108,7 +117,21 @@ impl Pipeline {
         payload: Bytes,
         id: Option<String>,
     ) -> Result<(), Error> {
-        let stream = known(&subject)?.name;
+        self.publish_to(&DataSubject::new(subject)?, payload, id)
+            .await
+    }
+
+    /// The same to a subject that was looked up before.
+    ///
+    /// # Errors
+    /// Where the pipeline has ended.
+    pub async fn publish_to(
+        &self,
+        subject: &DataSubject,
+        payload: Bytes,
+        id: Option<String>,
+    ) -> Result<(), Error> {
+        let DataSubject { subject, stream } = subject.clone();
         let mut headers = async_nats::HeaderMap::new();
         if let Some(id) = id {
             headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
@@ -191,9 +214,11 @@ impl Shared {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn acked(&self) {
-        self.acked.fetch_add(1, Ordering::AcqRel);
-        self.done.send_modify(|done| *done += 1);
+    fn acked(&self, messages: u64) {
+        if messages > 0 {
+            self.acked.fetch_add(messages, Ordering::AcqRel);
+            self.done.send_modify(|done| *done += messages);
+        }
     }
 
     fn failed(&self, error: Error) {
@@ -217,6 +242,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// Sent, and not acknowledged: oldest first.
     sent: VecDeque<Sent>,
+    /// Where the oldest of them stands in the order of sending; the others follow one by one.
+    oldest: u64,
     /// To be sent again, by their place in the order. Nothing new is taken while there are any.
     again: BTreeMap<u64, Entry>,
     again_at: Instant,
@@ -235,7 +262,7 @@ struct Worker {
 /// What the task woke for.
 enum Wake {
     Queued(Option<Entry>),
-    Acked(Result<PublishAck, Attempt>),
+    Answered(async_nats::Message),
     Reconnected,
     Tick,
 }
@@ -247,6 +274,7 @@ impl Worker {
             core,
             shared,
             sent: VecDeque::new(),
+            oldest: 0,
             again: BTreeMap::new(),
             again_at: Instant::now(),
             retreating: false,
@@ -259,39 +287,81 @@ impl Worker {
 
     async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Entry>) {
         let mut link = self.core.link.clone();
+        let mut acks = Acks::subscribe(&self.core.client).await;
         let mut open = true;
         while open || !self.sent.is_empty() || !self.again.is_empty() {
             self.expire();
             if let Some(entry) = self.resend() {
-                self.send(entry).await;
+                self.send(entry, &mut acks).await;
                 continue;
             }
             let recovering = !self.again.is_empty();
             let wake_at = self.next_wake();
+            let waits = recovering || !self.sent.is_empty();
             let wake = tokio::select! {
                 biased;
                 () = reconnected(&mut link, self.epoch) => Wake::Reconnected,
-                acked = front(self.sent.front_mut(), self.shared.patience) => Wake::Acked(acked),
+                answer = acks.next() => Wake::Answered(answer),
                 entry = entries.recv(), if open && !recovering && !self.probing => Wake::Queued(entry),
-                () = tokio::time::sleep_until(wake_at), if recovering => Wake::Tick,
+                () = tokio::time::sleep_until(wake_at), if waits => Wake::Tick,
             };
             match wake {
-                Wake::Queued(Some(entry)) => self.send(entry).await,
+                Wake::Queued(Some(entry)) => {
+                    self.send(entry, &mut acks).await;
+                    for _ in 1..AT_ONCE {
+                        if self.probing || !self.again.is_empty() {
+                            break;
+                        }
+                        let Ok(entry) = entries.try_recv() else { break };
+                        self.send(entry, &mut acks).await;
+                    }
+                }
                 Wake::Queued(None) => open = false,
                 Wake::Tick => {}
                 Wake::Reconnected => {
                     self.epoch = link.borrow_and_update().epoch;
-                    let lost = self.sent.drain(..).map(|sent| sent.entry);
-                    self.again.extend(lost.map(|entry| (entry.number, entry)));
+                    self.lose();
                     "the connection was lost".clone_into(&mut self.reason);
                     (self.retreating, self.probing) = (false, false);
                     self.trusted.clear();
                     self.again_at = Instant::now();
                 }
-                Wake::Acked(outcome) => self.settle(outcome),
+                Wake::Answered(answer) => {
+                    self.note(&acks, &answer);
+                    for _ in 1..AT_ONCE {
+                        let Some(answer) = acks.waiting() else { break };
+                        self.note(&acks, &answer);
+                    }
+                }
             }
+            self.settle();
         }
         debug!("pipeline ended");
+    }
+
+    /// Notes what the server answered. An answer for something that was sent again since is none.
+    fn note(&mut self, acks: &Acks, message: &async_nats::Message) {
+        let place = acks
+            .number(message)
+            .and_then(|number| number.checked_sub(self.oldest))
+            .and_then(|place| usize::try_from(place).ok());
+        if let Some(sent) = place.and_then(|place| self.sent.get_mut(place)) {
+            sent.answer = Some(verdict(message, || sent.entry.message.what()));
+        }
+    }
+
+    /// The connection was made anew: what has no answer is to be sent again.
+    fn lose(&mut self) {
+        self.oldest += self.sent.len() as u64;
+        let mut acked = 0;
+        for sent in self.sent.drain(..) {
+            if matches!(sent.answer, Some(Ok(()))) {
+                acked += 1;
+            } else {
+                self.again.insert(sent.entry.number, sent.entry);
+            }
+        }
+        self.shared.acked(acked);
     }
 
     /// The oldest message to be sent again, where it may go now.
@@ -304,45 +374,56 @@ impl Worker {
         self.again.pop_first().map(|(_, entry)| entry)
     }
 
-    async fn send(&mut self, entry: Entry) {
+    async fn send(&mut self, entry: Entry, acks: &mut Acks) {
         if !self.core.is_connected() {
             return self.retreat(entry, self.core.absence());
         }
-        match self.core.send(&entry.message).await {
-            Ok(ack) => {
+        let number = self.oldest + self.sent.len() as u64;
+        match acks.send(&self.core.client, &entry.message, number).await {
+            Ok(()) => {
                 self.probing = !self.trusted.contains(entry.stream);
                 self.sent.push_back(Sent {
                     entry,
                     probe: self.probing,
                     sent: Instant::now(),
-                    ack: ack.into_future(),
+                    answer: None,
                 });
             }
-            Err(error) => match classify(&entry.message.what(), &error) {
-                Attempt::Fatal(error) => self.shared.failed(error),
-                Attempt::Transient(reason) => self.retreat(entry, reason),
-            },
+            Err(Attempt::Fatal(error)) => self.shared.failed(error),
+            Err(Attempt::Transient(reason)) => self.retreat(entry, reason),
         }
     }
 
-    /// Takes the answer for the oldest message.
-    fn settle(&mut self, outcome: Result<PublishAck, Attempt>) {
-        let Some(sent) = self.sent.pop_front() else {
-            return;
-        };
-        if sent.probe {
-            self.probing = false;
-        }
-        match outcome {
-            Ok(_) => {
-                if sent.probe {
-                    self.trusted.insert(sent.entry.stream);
-                }
-                self.shared.acked();
+    /// Takes the answers for the oldest messages, as far as they are there or overdue.
+    fn settle(&mut self) {
+        let mut acked = 0;
+        let now = Instant::now();
+        while let Some(oldest) = self.sent.front_mut() {
+            let answer = oldest.answer.take();
+            let overdue = now >= oldest.limit(self.shared.patience);
+            if answer.is_none() && !overdue {
+                break;
             }
-            Err(Attempt::Fatal(error)) => self.shared.failed(error),
-            Err(Attempt::Transient(reason)) => self.retreat(sent.entry, reason),
+            let Some(sent) = self.sent.pop_front() else {
+                break;
+            };
+            self.oldest += 1;
+            if sent.probe {
+                self.probing = false;
+            }
+            match answer {
+                Some(Ok(())) => {
+                    if sent.probe {
+                        self.trusted.insert(sent.entry.stream);
+                    }
+                    acked += 1;
+                }
+                Some(Err(Attempt::Fatal(error))) => self.shared.failed(error),
+                Some(Err(Attempt::Transient(reason))) => self.retreat(sent.entry, reason),
+                None => self.retreat(sent.entry, "no acknowledgement came".to_owned()),
+            }
         }
+        self.shared.acked(acked);
     }
 
     /// Keeps a message to be sent again, and everything behind it.
@@ -376,30 +457,24 @@ impl Worker {
 
     /// When to look again, where nothing else happens before.
     fn next_wake(&self) -> Instant {
-        let oldest = self.again.values().next();
-        let expires = oldest.map_or(self.again_at, |entry| entry.queued + self.shared.patience);
-        if self.sent.is_empty() {
-            // Not connected, or not yet time.
-            expires.min(self.again_at.max(Instant::now() + PAUSE / 10))
-        } else {
+        let patience = self.shared.patience;
+        let waiting = self.again.values().next();
+        let expires = waiting.map(|entry| entry.queued + patience);
+        if let Some(oldest) = self.sent.front() {
             // An answer comes first, or its time runs out.
-            expires
+            let limit = oldest.limit(patience);
+            return expires.map_or(limit, |expires| expires.min(limit));
         }
+        // Not connected, or not yet time.
+        expires
+            .unwrap_or(self.again_at)
+            .min(self.again_at.max(Instant::now() + PAUSE / 10))
     }
 }
 
-/// Waits for the answer for the oldest message; for ever where none is out. Cancel-safe: the future of the ack stays.
-async fn front(sent: Option<&mut Sent>, patience: Duration) -> Result<PublishAck, Attempt> {
-    let Some(Sent {
-        entry, sent, ack, ..
-    }) = sent
-    else {
-        return std::future::pending().await;
-    };
-    let limit = (*sent + ACK_TIMEOUT).min(entry.queued + patience);
-    match tokio::time::timeout_at(limit, ack).await {
-        Ok(Ok(ack)) => Ok(ack),
-        Ok(Err(error)) => Err(classify(&entry.message.what(), &error)),
-        Err(_) => Err(Attempt::Transient("no acknowledgement came".to_owned())),
+impl Sent {
+    /// When it is overdue.
+    fn limit(&self, patience: Duration) -> Instant {
+        (self.sent + ACK_TIMEOUT).min(self.entry.queued + patience)
     }
 }

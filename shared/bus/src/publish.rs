@@ -1,5 +1,6 @@
 //! One event, or several, published and acknowledged.
 
+use async_nats::Subject;
 use async_nats::header::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -15,7 +16,7 @@ use crate::{Ack, Error, subject, table, trace};
 /// A message ready to go.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
-    pub subject: String,
+    pub subject: Subject,
     pub headers: HeaderMap,
     pub payload: Bytes,
 }
@@ -31,7 +32,7 @@ impl Outgoing {
             reason: error.to_string(),
         })?;
         Ok(Self {
-            subject,
+            subject: subject.into(),
             headers: trace::event_headers(event),
             payload: payload.into(),
         })
@@ -48,6 +49,25 @@ pub(crate) fn known(subject: &str) -> Result<&'static table::StreamSpec, Error> 
         subject: subject.to_owned(),
         reason: "no stream takes it".to_owned(),
     })
+}
+
+/// A subject of the data plane that a stream takes, looked up once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DataSubject {
+    pub(crate) subject: Subject,
+    pub(crate) stream: &'static str,
+}
+
+impl DataSubject {
+    /// # Errors
+    /// Where no stream takes the subject.
+    pub fn new(subject: String) -> Result<Self, Error> {
+        let stream = known(&subject)?.name;
+        Ok(Self {
+            subject: subject.into(),
+            stream,
+        })
+    }
 }
 
 /// What the server answered to a publish that carries an expectation.
