@@ -1,7 +1,10 @@
 //! The one way of a frame to the bus, whether it came from a socket or from a recording: the data plane first, then its
 //! announcement.
 
-use bus::Pipeline;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bus::{DataSubject, Pipeline};
 use csi::Frame;
 use csi::wire::Published;
 use events::signal::CsiFrameReceived;
@@ -14,6 +17,9 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::track::Announcer;
 
+/// Devices of which the subject is remembered; beyond it they are all made anew.
+const MAX_SUBJECTS: usize = 8192;
+
 /// Where a frame goes and what is known of its way.
 #[derive(Clone, Debug)]
 pub struct Destination<'a> {
@@ -22,7 +28,7 @@ pub struct Destination<'a> {
     /// Device, the last token of the subject.
     pub device: &'a Name,
     /// Zone, the token before it.
-    pub zone: &'a str,
+    pub zone: &'a Arc<str>,
     /// Where the data come from.
     pub source: DataSource,
     /// The replay that it belongs to.
@@ -38,6 +44,8 @@ pub struct FramePublisher {
     pipeline: Pipeline,
     source: String,
     announcer: Announcer,
+    /// Subject of each device, and the zone that it is of.
+    subjects: HashMap<Name, (Arc<str>, DataSubject)>,
 }
 
 impl FramePublisher {
@@ -48,6 +56,7 @@ impl FramePublisher {
             pipeline,
             source,
             announcer: Announcer::new(budget),
+            subjects: HashMap::new(),
         }
     }
 
@@ -61,7 +70,7 @@ impl FramePublisher {
     /// # Errors
     /// Where the bus did not take it within its time.
     pub async fn publish(
-        &self,
+        &mut self,
         frame: &Frame,
         to: &Destination<'_>,
         (announced, one_in): (bool, u32),
@@ -73,7 +82,7 @@ impl FramePublisher {
             "frame receive",
             otel.kind = "producer",
             device = to.device.as_str(),
-            zone = to.zone,
+            zone = &**to.zone,
             sequence = frame.sequence,
         );
         async {
@@ -89,7 +98,7 @@ impl FramePublisher {
     /// # Errors
     /// As [`FramePublisher::publish`].
     pub async fn data(
-        &self,
+        &mut self,
         frame: &Frame,
         to: &Destination<'_>,
         announced: bool,
@@ -97,8 +106,8 @@ impl FramePublisher {
     ) -> Result<(), Error> {
         let published = Published {
             frame_id: to.frame_id,
-            device: to.device.to_string(),
-            zone: to.zone.to_owned(),
+            device: to.device.as_str(),
+            zone: &**to.zone,
             source: to.source,
             run_id: to.run,
             announced,
@@ -111,8 +120,24 @@ impl FramePublisher {
         let id = to
             .run
             .map(|run| format!("{}.{}", to.frame_id, run.simple()));
-        let subject = format!("data.csi.{}.{}", to.zone, to.device);
-        Ok(self.pipeline.publish_data(subject, payload, id).await?)
+        let subject = self.subject(to)?;
+        Ok(self.pipeline.publish_to(&subject, payload, id).await?)
+    }
+
+    /// Made once for each device, and anew when it is moved.
+    fn subject(&mut self, to: &Destination<'_>) -> Result<DataSubject, Error> {
+        if let Some((zone, subject)) = self.subjects.get(to.device)
+            && zone == to.zone
+        {
+            return Ok(subject.clone());
+        }
+        let subject = DataSubject::new(format!("data.csi.{}.{}", to.zone, to.device))?;
+        if self.subjects.len() >= MAX_SUBJECTS {
+            self.subjects.clear();
+        }
+        let known = (Arc::clone(to.zone), subject.clone());
+        self.subjects.insert(to.device.clone(), known);
+        Ok(subject)
     }
 
     /// The announcement's half.

@@ -20,7 +20,7 @@ const BATCH: usize = 64;
 /// None: a failed publish is counted, and later frames go on.
 pub async fn run(
     intake: Arc<Intake>,
-    publisher: FramePublisher,
+    mut publisher: FramePublisher,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
@@ -36,7 +36,7 @@ pub async fn run(
             }
         }
         for waiting in batch.drain(..) {
-            publish(&intake, &publisher, &waiting).await;
+            publish(&intake, &mut publisher, &waiting).await;
         }
     }
     if let Err(error) = publisher.flush().await {
@@ -48,7 +48,7 @@ pub async fn run(
     Ok(())
 }
 
-async fn publish(intake: &Intake, publisher: &FramePublisher, waiting: &Waiting) {
+async fn publish(intake: &Intake, publisher: &mut FramePublisher, waiting: &Waiting) {
     let to = Destination {
         frame_id: frame_id(&waiting.device, &waiting.frame),
         device: &waiting.device,

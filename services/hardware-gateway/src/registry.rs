@@ -1,6 +1,7 @@
 //! The devices that are registered, and the senders that are not. In memory; rebuilt from the events at start. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bus::{EventSourced, Version};
 use csi::Frame;
@@ -27,6 +28,8 @@ const MAX_FAULTS: usize = 64;
 pub struct Entry {
     /// The aggregate.
     pub device: Device,
+    /// The device's zone once more: each frame takes it along.
+    pub(crate) zone: Arc<str>,
     /// Its version, for the next append.
     pub version: Version,
     /// What was counted since the start of the service.
@@ -114,7 +117,7 @@ pub enum Verdict {
         /// The device.
         device: Name,
         /// Its zone.
-        zone: String,
+        zone: Arc<str>,
         /// It is the first since registration or a disconnect.
         connects: bool,
         /// How it stands to the frames before it.
@@ -165,6 +168,9 @@ impl Registry {
         let entry = self.devices.entry(name.clone()).or_default();
         let before = entry.device.hardware_id.clone();
         entry.device.apply(event);
+        if *entry.zone != *entry.device.zone {
+            entry.zone = entry.device.zone.as_str().into();
+        }
         entry.version.stream_sequence = stream_sequence.max(entry.version.stream_sequence);
         entry.version.number = entry.device.version;
         let (exists, after) = (entry.device.exists(), entry.device.hardware_id.clone());
@@ -211,11 +217,6 @@ impl Registry {
         self.reception.frames += 1;
         self.reception.last_frame_us = Some(now_us);
         if let Some(name) = self.by_hardware.get(hardware_id).cloned() {
-            let zone = self
-                .devices
-                .get(&name)
-                .map(|e| e.device.zone.clone())
-                .unwrap_or_default();
             let source = if frame.simulated {
                 DataSource::Simulated
             } else {
@@ -227,7 +228,7 @@ impl Registry {
                     entry.address = Some(address.to_owned());
                 }
             };
-            return self.accept(name, zone, frame, source, Some(now_us), note);
+            return self.accept(name, frame, source, Some(now_us), note);
         }
         self.reception.unregistered += 1;
         let seen = Timestamp::from_micros(now_us);
@@ -250,11 +251,10 @@ impl Registry {
         Verdict::Unregistered { first: true }
     }
 
-    /// Counts a frame of the replay `run`, which is played as `name` in `zone`.
+    /// Counts a frame of the replay `run`, which is played as `name`.
     pub fn replayed(
         &mut self,
         name: &Name,
-        zone: &str,
         frame: &Frame,
         source: DataSource,
         run: Uuid,
@@ -265,7 +265,7 @@ impl Registry {
                 entry.track = Track::default();
             }
         };
-        self.accept(name.clone(), zone.to_owned(), frame, source, None, note)
+        self.accept(name.clone(), frame, source, None, note)
     }
 
     /// Notes that a replay no longer feeds the device.
@@ -278,7 +278,6 @@ impl Registry {
     fn accept(
         &mut self,
         name: Name,
-        zone: String,
         frame: &Frame,
         source: DataSource,
         arrived_us: Option<i64>,
@@ -313,8 +312,8 @@ impl Registry {
             }
         }
         Verdict::Accepted {
+            zone: Arc::clone(&entry.zone),
             device: name,
-            zone,
             connects,
             order,
         }

@@ -12,15 +12,15 @@ pub use decode::Decoder;
 pub use encode::encode;
 pub use protobuf::NotProtobuf;
 
-/// What the gateway adds to a frame when it publishes it.
+/// What the gateway adds to a frame when it publishes it. `S` is how the names are held: a writer may borrow them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Published {
+pub struct Published<S = String> {
     /// Id of the frame.
     pub frame_id: Uuid,
     /// Registered name of the device.
-    pub device: String,
+    pub device: S,
     /// Zone that the device belongs to.
-    pub zone: String,
+    pub zone: S,
     /// Where the data came from.
     pub source: DataSource,
     /// The replay, recording session or simulation run that the frame belongs to.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,10 @@ use crate::wire::Wire;
 
 /// A DNS label (RFC 1123): 1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
 ///
-/// Checked on construction, so that nothing else can become a subject token, a KV key or a resource name.
+/// Checked on construction, so that nothing else can become a subject token, a KV key or a resource name. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// Why a text is no [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +79,7 @@ impl Name {
         if name.starts_with('-') || name.ends_with('-') {
             return Err(NameError::Hyphen { name });
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The text.
@@ -116,7 +117,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        (*name.0).to_owned()
     }
 }
 

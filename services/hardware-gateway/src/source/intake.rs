@@ -50,7 +50,7 @@ pub struct Waiting {
     /// Its device.
     pub device: Name,
     /// The device's zone.
-    pub zone: String,
+    pub zone: Arc<str>,
     /// Where it comes from.
     pub source: DataSource,
     /// Whether it is announced, and for how many it stands.

@@ -12,15 +12,16 @@ use crate::{Frame, Ppdu, SampleFormat};
 ///
 /// Samples are written in the frame's [`SampleFormat`]; of a value that does not fit it the fraction or the excess is lost.
 #[must_use]
-pub fn encode(frame: &Frame, published: &Published) -> Bytes {
+pub fn encode<S: AsRef<str>>(frame: &Frame, published: &Published<S>) -> Bytes {
+    let (device, zone) = (published.device.as_ref(), published.zone.as_ref());
     let layout = &frame.layout;
     let samples = frame.samples.len() * samples::bytes_of_one(frame.format);
-    let names = published.device.len() + published.zone.len();
+    let names = device.len() + zone.len();
     let mut out =
         Writer::with_capacity(160 + names + frame.rssi_dbm.len() * 2 + layout.len() * 3 + samples);
     out.bytes(field::FRAME_ID, published.frame_id.as_bytes());
-    out.bytes(field::DEVICE, published.device.as_bytes());
-    out.bytes(field::ZONE, published.zone.as_bytes());
+    out.bytes(field::DEVICE, device.as_bytes());
+    out.bytes(field::ZONE, zone.as_bytes());
     out.uint(field::SEQUENCE, frame.sequence);
     out.optional_uint(field::DEVICE_TIME_US, frame.device_time_us);
     out.uint(

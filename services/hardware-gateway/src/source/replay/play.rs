@@ -1,6 +1,7 @@
 //! The playing of one replay.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use csi::Frame;
@@ -33,6 +34,7 @@ struct Part {
     /// Index of its next frame.
     next: u64,
     newest_us: i64,
+    zone: Arc<str>,
 }
 
 impl Replays {
@@ -60,6 +62,7 @@ impl Replays {
                 due,
                 next: 0,
                 newest_us: 0,
+                zone: played.zone.as_str().into(),
                 played: played.clone(),
             };
             parts.insert(played.from, part);
@@ -104,7 +107,7 @@ impl Replays {
                 let to = Destination {
                     frame_id: part.ids.at(number),
                     device: &part.played.device,
-                    zone: part.played.zone.as_str(),
+                    zone: &part.zone,
                     source,
                     run: Some(replay.id),
                     ingest_time_us: Timestamp::now().as_micros(),
@@ -189,13 +192,10 @@ impl Replays {
         frame: &Frame,
         source: DataSource,
     ) -> Result<(), Error> {
-        let verdict = self.devices.registry().replayed(
-            &played.device,
-            played.zone.as_str(),
-            frame,
-            source,
-            replay.id,
-        );
+        let verdict = self
+            .devices
+            .registry()
+            .replayed(&played.device, frame, source, replay.id);
         if matches!(verdict, Verdict::Accepted { connects: true, .. }) {
             let link = Connection::of(frame, "", "replay", source, Some(replay.id));
             self.devices.connected(&played.device, &link).await?;
