@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,6 +15,9 @@ use crate::source::intake::now_us;
 
 /// Datagrams read before other tasks get their turn.
 const BATCH: usize = 256;
+
+/// What comes within so much time is read together, while datagrams come close upon each other.
+const TOGETHER: Duration = Duration::from_millis(1);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -100,8 +104,14 @@ impl Listener {
                 });
             }
             feed.flush();
-            if read.context("the CSI socket failed")? == BATCH {
-                tokio::task::yield_now().await;
+            match read.context("the CSI socket failed")? {
+                0 | 1 => {}
+                BATCH => tokio::task::yield_now().await,
+                // They come closer than one by one: waking up for each few of them costs more than all the rest.
+                _ => tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(TOGETHER) => {}
+                },
             }
         }
         Ok(())
