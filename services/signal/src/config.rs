@@ -121,7 +121,8 @@ pub struct Settings {
     pub release: f64,
     /// Lowest frame rate (1 / median interval), Hz, at which motion can be told from noise.
     pub min_rate_hz: f64,
-    /// Fewest frames in a window.
+    /// Fewest frames in a window; half as many below [`dsp::motion::FAST_HZ`], where the statistic does not rest on pairs of
+    /// neighbouring frames.
     pub min_frames: usize,
     /// Largest share of a window's frames that may be lost.
     pub max_missing: f64,
@@ -148,7 +149,7 @@ impl Default for Settings {
             threshold: 0.2,
             false_alarms_per_week: None,
             release: 0.15,
-            min_rate_hz: 20.0,
+            min_rate_hz: 8.0,
             min_frames: 32,
             max_missing: 0.35,
             max_gap_s: 0.5,

@@ -36,7 +36,7 @@ pub enum Reason {
     IdenticalFrames,
     /// Frames come in another order than they were made.
     OutOfOrder,
-    /// Frames are too far apart for a body's movement to be coherent between them.
+    /// Frames are too far apart to tell a body's movement from noise.
     RateTooLow,
     /// Too few frames in the window.
     TooFewFrames,
@@ -198,7 +198,16 @@ impl Counts {
         {
             return Some(Reason::RateTooLow);
         }
-        (self.seen < settings.min_frames).then_some(Reason::TooFewFrames)
+        (self.seen < self.fewest(settings)).then_some(Reason::TooFewFrames)
+    }
+
+    /// Frames that the window needs.
+    fn fewest(&self, settings: &Settings) -> usize {
+        if self.period_us.is_some_and(dsp::motion::is_fast) {
+            settings.min_frames
+        } else {
+            settings.min_frames.div_ceil(2)
+        }
     }
 }
 
@@ -258,7 +267,7 @@ pub fn judge(
         return unknown(Reason::IdenticalFrames);
     };
     // Most pairs of neighbours are needed: the statistic lives on them.
-    if motion.pairs * 2 < settings.min_frames {
+    if motion.pairs * 2 < counts.fewest(settings) {
         return unknown(Reason::TooFewFrames);
     }
     let moves = motion.statistic >= threshold;

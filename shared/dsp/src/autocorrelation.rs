@@ -10,6 +10,7 @@
 //! drift, and a window has the same value whether or not anything was seen before it.
 
 use crate::hampel::median;
+use crate::motion::LEAST_FLUCTUATION;
 
 /// Rows of normalised power with their times.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +50,22 @@ pub struct FirstLag {
     pub variance: f64,
     /// Mean over subcarriers of the covariance of neighbouring frames `c[k]`.
     pub covariance: f64,
+    /// Mean over pairs of subcarriers [`APART`] columns apart of their correlation `n[k] / sqrt(v[k] v[k + 2])`: -1 to 1, near
+    /// 0 for noise. What a body does to one subcarrier it does to those beside it, however long the time between frames;
+    /// noise of the receiver is each subcarrier's own.
+    pub neighbour: f64,
     /// Pairs of neighbouring frames that it rests on.
     pub pairs: usize,
     /// Subcarriers that it rests on.
     pub subcarriers: usize,
 }
 
+/// Columns between two subcarriers whose correlation is taken. Neighbours themselves share a little noise where the receiver
+/// smooths over frequency. A few pairs lie across the seam between two gain blocks; they say nothing, and only dilute.
+pub const APART: usize = 2;
+/// Most that is taken off the covariance of subcarriers beside one another: the rounding of a slowly turning sample is coherent
+/// in time, but not over frequency, where the phase is another.
+const LEAST_SHARED: f64 = LEAST_FLUCTUATION * LEAST_FLUCTUATION;
 /// Mean normalised power below which a subcarrier is dead or in a null: its changes are receiver noise.
 const NULL: f64 = 0.02;
 /// Variance below which a subcarrier of normalised power does not change at all: the rounding of `f32`.
@@ -66,6 +77,9 @@ pub struct Autocorrelation {
     means: [Vec<f64>; 2],
     variance: Vec<f64>,
     covariance: Vec<f64>,
+    neighbour: Vec<f64>,
+    /// Deviations from the mean of the row at hand and of the one before.
+    deviations: [Vec<f64>; 2],
     differences: Vec<f32>,
 }
 
@@ -75,7 +89,7 @@ impl Autocorrelation {
     /// Two rows are a pair where both belong to the same part, stand next to each other, and lie at most `longest_us` apart:
     /// after a lost frame there is no first lag. Where `against` is given, `c[k]` is divided by those variances instead of
     /// the series' own, so that the result is a share of them. `floor` is taken off each positive `c[k]`: coherence that
-    /// rounding alone can make. Absent where no subcarrier changes or no pair is left.
+    /// rounding alone can make. (Off `n[k]` no more than 0.01 squared.) Absent where no subcarrier changes or no pair is left.
     pub fn first_lag(
         &mut self,
         series: Series<'_>,
@@ -90,9 +104,12 @@ impl Autocorrelation {
         self.variance.resize(width, 0.0);
         self.covariance.clear();
         self.covariance.resize(width, 0.0);
+        self.neighbour.clear();
+        self.neighbour.resize(width.saturating_sub(APART), 0.0);
         let [first, second] = &self.means;
+        let [own, before] = &mut self.deviations;
         let mut pairs = 0_usize;
-        let mut previous: Option<(&[f32], Part, i64)> = None;
+        let mut previous: Option<(Part, i64)> = None;
         for (index, (row, time)) in series.iter().zip(series.times_us).enumerate() {
             let of = part(index);
             let mean = match of {
@@ -103,22 +120,34 @@ impl Autocorrelation {
                 Part::First => first,
                 Part::Second => second,
             };
-            for ((sum, value), mean) in self.variance.iter_mut().zip(row).zip(mean) {
-                let deviation = f64::from(*value) - mean;
-                *sum += deviation * deviation;
+            own.clear();
+            own.extend(
+                row.iter()
+                    .zip(mean)
+                    .map(|(value, mean)| f64::from(*value) - mean),
+            );
+            for (sum, own) in self.variance.iter_mut().zip(&*own) {
+                *sum += own * own;
             }
-            if let Some((before, same, at)) = previous
+            for ((sum, own), beside) in self
+                .neighbour
+                .iter_mut()
+                .zip(&*own)
+                .zip(own.iter().skip(APART))
+            {
+                *sum += own * beside;
+            }
+            if let Some((same, at)) = previous
                 && same == of
                 && (time.saturating_sub(at)) as f64 <= longest_us
             {
                 pairs += 1;
-                for (((sum, value), before), mean) in
-                    self.covariance.iter_mut().zip(row).zip(before).zip(mean)
-                {
-                    *sum += (f64::from(*value) - mean) * (f64::from(*before) - mean);
+                for ((sum, own), before) in self.covariance.iter_mut().zip(&*own).zip(&*before) {
+                    *sum += own * before;
                 }
             }
-            previous = Some((row, of, *time));
+            std::mem::swap(own, before);
+            previous = Some((of, *time));
         }
         let rows = counts[0] + counts[1];
         if pairs == 0 || rows == 0 {
@@ -129,6 +158,7 @@ impl Autocorrelation {
             ..FirstLag::default()
         };
         let share = counts[0] as f64 / rows as f64;
+        let mean = |means: &[f64], index: usize| means.get(index).copied().unwrap_or_default();
         for (index, (variance, covariance)) in self
             .variance
             .iter_mut()
@@ -140,8 +170,7 @@ impl Autocorrelation {
             if *covariance > 0.0 {
                 *covariance = (*covariance - floor).max(0.0);
             }
-            let mean = |means: &[f64]| means.get(index).copied().unwrap_or_default();
-            let level = share * mean(first) + (1.0 - share) * mean(second);
+            let level = share * mean(first, index) + (1.0 - share) * mean(second, index);
             let reference = against
                 .and_then(|v| v.get(index))
                 .copied()
@@ -161,7 +190,32 @@ impl Autocorrelation {
         result.phi /= count;
         result.variance /= count;
         result.covariance /= count;
+        result.neighbour = self.neighbours(rows, share, floor.min(LEAST_SHARED), against);
         Some(result)
+    }
+
+    /// Mean correlation of subcarriers [`APART`] columns apart, where both change and neither is in a null.
+    fn neighbours(&self, rows: usize, share: f64, floor: f64, against: Option<&[f64]>) -> f64 {
+        let [first, second] = &self.means;
+        let reference = against.unwrap_or(&self.variance);
+        let usable = |index: usize| {
+            let of = |values: &[f64]| values.get(index).copied().unwrap_or_default();
+            let level = share * of(first) + (1.0 - share) * of(second);
+            let variance = of(reference);
+            (level >= NULL && variance > STILL).then_some(variance)
+        };
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for (index, total) in self.neighbour.iter().enumerate() {
+            if let (Some(one), Some(other)) = (usable(index), usable(index + APART)) {
+                let mut covariance = total / rows as f64;
+                if covariance > 0.0 {
+                    covariance = (covariance - floor).max(0.0);
+                }
+                sum += covariance / (one * other).sqrt();
+                count += 1;
+            }
+        }
+        sum / f64::from(count.max(1))
     }
 
     /// The variance of each subcarrier in the latest [`first_lag`](Self::first_lag).

@@ -1,6 +1,13 @@
 //! Motion evidence of one window of one link, without calibration.
 //!
-//! The first-lag autocorrelation ([`crate::autocorrelation`]) tells a moving body from receiver noise, but not from other
+//! With [`FAST_HZ`] frames a second and more the statistic is the first-lag autocorrelation `phi` of `WiDetect`: a body moves the
+//! channel by little between two frames. With fewer it moves on by a good part of a wavelength meanwhile, and `phi` of a
+//! walking person falls to that of noise; the statistic is then `r^2`, the share of a subcarrier's change that the one two
+//! columns beside it explains ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
+//! frequency at any frame rate, noise is not. It does not see the order of the frames: frames of a moving body in the wrong
+//! order are noise to `phi`, and still motion to `r^2`.
+//!
+//! Either statistic ([`crate::autocorrelation`]) tells a moving body from receiver noise, but not from other
 //! things that make neighbouring frames alike. Each of those leaves a mark that a body does not leave, and where the mark is
 //! seen, the part of the correlation that it explains is not counted:
 //!
@@ -17,11 +24,13 @@
 //! The constants were chosen on the recordings of quiet and moving rooms named in the tests, and on these disturbances put
 //! upon the quiet ones.
 
-use crate::autocorrelation::{Autocorrelation, Part, Series, distance};
+use crate::autocorrelation::{Autocorrelation, FirstLag, Part, Series, distance};
 use crate::clock::nominal_period_us;
 use crate::hampel::median;
 use crate::tone::{Tone, ToneFinder};
 
+/// Frame rate (1 / median interval), Hz, from which a body is coherent from frame to frame.
+pub const FAST_HZ: f64 = 25.0;
 /// Evenness below which bursts are suspected.
 pub const EVEN: f64 = 0.4;
 /// Share of the frames that count as typical.
@@ -30,6 +39,12 @@ pub const TYPICAL: f64 = 0.6;
 pub const STEP: f64 = 0.5;
 /// Share of the correlation that a tone must explain.
 pub const TONE: f64 = 0.7;
+/// Share of the variance that a step must explain below [`FAST_HZ`]: of the few frames of a walking person one jump explains
+/// half often enough.
+pub const STEP_OF_FEW: f64 = 0.7;
+/// Share of the variance that a tone must explain below [`FAST_HZ`]: a sinusoid with its overtone fits much of the few frames of
+/// anything.
+pub const TONE_OF_FEW: f64 = 0.85;
 /// Slowest tone, Hz.
 pub const LOWEST_TONE_HZ: f64 = 1.5;
 /// Slowest frequency that is given as the dominant one, Hz: one turn in the usual window of two seconds.
@@ -55,10 +70,13 @@ pub enum Explanation {
 /// What a window says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Motion {
-    /// The motion statistic: first-lag autocorrelation of normalised power, less what is explained otherwise. -1 to 1.
+    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the squared correlation of
+    /// subcarriers beside one another; less what is explained otherwise. -1 to 1.
     pub statistic: f64,
     /// The autocorrelation as it is, with nothing explained away.
     pub autocorrelation: f64,
+    /// The correlation of subcarriers beside one another, as it is.
+    pub neighbour: f64,
     /// Standard deviation of normalised power, RMS over subcarriers.
     pub fluctuation: f64,
     /// The part of it that is coherent from frame to frame.
@@ -102,8 +120,11 @@ impl MotionMeter {
         let all = self
             .sums
             .first_lag(series, |_| Part::First, longest, floor, None)?;
+        let fast = is_fast(period_us);
+        let whole = score(&all, fast);
         let mut motion = Motion {
-            statistic: all.phi,
+            statistic: whole,
+            neighbour: all.neighbour,
             autocorrelation: all.phi,
             fluctuation: all.variance.sqrt(),
             coherent: all.covariance.max(0.0).sqrt(),
@@ -120,33 +141,41 @@ impl MotionMeter {
                 .strongest(LOWEST_DOMINANT_HZ)
                 .map(|tone| tone.frequency_hz);
         }
-        if all.phi < WORTH_EXPLAINING {
+        if whole < WORTH_EXPLAINING {
             return Some(motion);
         }
         self.variances.clear();
         self.variances.extend_from_slice(self.sums.variances());
-        if let Some(besides) = self.besides_step(series, longest, floor) {
-            motion.explain(Explanation::Step, besides);
+        if let Some(besides) = self.besides_step(series, longest, floor, fast) {
+            motion.explain(Explanation::Step, besides, whole);
         }
         if motion.evenness < EVEN
-            && let Some(typical) = self.of_typical(series, longest, floor)
+            && let Some(typical) = self.of_typical(series, longest, floor, fast)
         {
-            motion.explain(Explanation::Bursts, typical);
+            motion.explain(Explanation::Bursts, typical, whole);
         }
         motion.tone = self.tones.strongest(LOWEST_TONE_HZ);
-        if let Some(tone) = motion.tone
-            && tone.share >= TONE * all.phi
-        {
-            motion.explain(
-                Explanation::SteadyTone,
-                (all.phi - tone.autocorrelation).min(all.phi),
-            );
+        if let Some(tone) = motion.tone {
+            let made = if fast {
+                tone.autocorrelation
+            } else {
+                tone.share
+            };
+            if tone.share >= TONE * whole {
+                motion.explain(Explanation::SteadyTone, (whole - made).min(whole), whole);
+            }
         }
         Some(motion)
     }
 
-    /// The autocorrelation of the typical frames.
-    fn of_typical(&mut self, series: Series<'_>, longest: f64, floor: f64) -> Option<f64> {
+    /// The statistic of the typical frames.
+    fn of_typical(
+        &mut self,
+        series: Series<'_>,
+        longest: f64,
+        floor: f64,
+        fast: bool,
+    ) -> Option<f64> {
         self.typical.clear();
         for column in 0..series.width {
             self.column.clear();
@@ -178,14 +207,20 @@ impl MotionMeter {
         Some(
             self.sums
                 .first_lag(series, part, longest, floor, None)
-                .map_or(0.0, |lag| lag.phi),
+                .map_or(0.0, |lag| score(&lag, fast)),
         )
     }
 
     /// The coherent share of the variance that is left when the two plateaus beside the best step are levelled; absent where
     /// there is no step.
-    fn besides_step(&mut self, series: Series<'_>, longest: f64, floor: f64) -> Option<f64> {
-        let place = self.step(series)?;
+    fn besides_step(
+        &mut self,
+        series: Series<'_>,
+        longest: f64,
+        floor: f64,
+        fast: bool,
+    ) -> Option<f64> {
+        let place = self.step(series, if fast { STEP } else { STEP_OF_FEW })?;
         let part = |index: usize| {
             if index < place {
                 Part::First
@@ -197,15 +232,29 @@ impl MotionMeter {
         let lag = self
             .sums
             .first_lag(series, part, longest, floor, Some(&variances));
+        let whole: f64 = variances.iter().sum();
+        let left: f64 = self.sums.variances().iter().sum();
         self.variances = variances;
-        Some(lag.map_or(0.0, |lag| lag.phi))
+        Some(lag.map_or(0.0, |lag| {
+            if fast {
+                return lag.phi;
+            }
+            // `neighbour` is already a share of the whole: r of what is left, times its share. r^2 of it, times the share:
+            let share = if whole > 0.0 { left / whole } else { 0.0 };
+            let coherent = lag.neighbour.max(0.0);
+            if share > 0.0 {
+                (coherent * coherent / share).min(coherent)
+            } else {
+                0.0
+            }
+        }))
     }
 
     /// The row at which the second plateau begins.
     ///
     /// Of all places the one with the largest variance between its two sides (the likelihood ratio of one change of mean in
-    /// white noise) is a step where that is more than [`STEP`] of the variance and the change happens between two frames.
-    fn step(&mut self, series: Series<'_>) -> Option<usize> {
+    /// white noise) is a step where that is more than `least` of the variance and the change happens between two frames.
+    fn step(&mut self, series: Series<'_>, least: f64) -> Option<usize> {
         let rows = series.times_us.len();
         self.totals.clear();
         self.totals.resize(series.width, 0.0);
@@ -236,7 +285,7 @@ impl MotionMeter {
                 .for_each(|(sum, value)| *sum += f64::from(*value));
         }
         let variance: f64 = self.variances.iter().sum();
-        if place == 0 || best <= STEP * variance {
+        if place == 0 || best <= least * variance {
             return None;
         }
         let (left, right) = (place as f64, (rows - place) as f64);
@@ -248,10 +297,26 @@ impl MotionMeter {
     }
 }
 
+/// Whether frames that come every `period_us` are close enough for the autocorrelation. A period within 2 % of the limit is
+/// jitter about it.
+#[must_use]
+pub fn is_fast(period_us: f64) -> bool {
+    1e6 / period_us >= 0.98 * FAST_HZ
+}
+
+fn score(lag: &FirstLag, fast: bool) -> f64 {
+    if fast {
+        lag.phi
+    } else {
+        lag.neighbour.max(0.0).powi(2)
+    }
+}
+
 impl Motion {
-    fn explain(&mut self, explanation: Explanation, statistic: f64) {
+    /// Takes off what `explanation` makes of the statistic `whole`.
+    fn explain(&mut self, explanation: Explanation, statistic: f64, whole: f64) {
         if statistic < self.statistic {
-            if statistic < 0.5 * self.autocorrelation {
+            if statistic < 0.5 * whole {
                 self.explanation = Some(explanation);
             }
             self.statistic = statistic;

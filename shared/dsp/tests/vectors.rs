@@ -98,11 +98,12 @@ fn first_lag_autocorrelation() {
         .first_lag(series, |_| Part::First, 2.5 * period, 0.0, None)
         .unwrap();
     close(
-        [lag.phi, lag.variance, lag.covariance],
+        [lag.phi, lag.variance, lag.covariance, lag.neighbour],
         &[
             vectors.number("phi"),
             vectors.number("variance"),
             vectors.number("covariance"),
+            vectors.number("neighbour"),
         ],
         1e-6,
     );

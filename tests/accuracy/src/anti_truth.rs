@@ -2,7 +2,7 @@
 
 use csi::Frame;
 use num_complex::Complex32;
-use proto::signal::v1::LinkState;
+use proto::signal::v1::{LinkState, PresenceState};
 use recordings::{Catalogue, Places};
 
 use crate::measure::Random;
@@ -92,6 +92,10 @@ pub struct Outcome {
     pub windows: usize,
     /// Windows said to be motion, which the recording as it is does not show.
     pub motion: usize,
+    /// Windows said to have somebody in them, which the recording as it is does not show.
+    pub present: usize,
+    /// Windows with a breathing rate.
+    pub breathing: usize,
 }
 
 /// Puts one falsehood on the recordings of ESPectre. `None` where they are not to be had.
@@ -121,18 +125,16 @@ pub fn measure(falsehood: Falsehood, places: &Places) -> anyhow::Result<Option<O
         };
         falsehood.put(&mut frames);
         let windows = path::windows(&frames);
-        let moving_before = |place: usize| {
-            before
-                .get(place)
-                .is_some_and(|window| window.state == LinkState::Motion)
-        };
         outcome.recordings += 1;
         outcome.windows += windows.len();
-        outcome.motion += windows
-            .iter()
-            .enumerate()
-            .filter(|(place, window)| window.state == LinkState::Motion && !moving_before(*place))
-            .count();
+        for (place, window) in windows.iter().enumerate() {
+            let as_it_is = before.get(place);
+            let moved = as_it_is.is_some_and(|w| w.state == LinkState::Motion);
+            let there = as_it_is.is_some_and(|w| w.presence == PresenceState::Present);
+            outcome.motion += usize::from(window.state == LinkState::Motion && !moved);
+            outcome.present += usize::from(window.presence == PresenceState::Present && !there);
+            outcome.breathing += usize::from(window.breaths.is_some());
+        }
     }
     Ok(Some(outcome))
 }

@@ -188,7 +188,50 @@ pub fn measure(places: &Places) -> anyhow::Result<Option<Vec<Outcome>>> {
             subjects,
         });
     }
+    for (key, title, names) in [
+        (
+            "service_person",
+            "the same person, by the service as a whole",
+            person,
+        ),
+        (
+            "service_moving",
+            "the person who moves, by the service as a whole: none must be given",
+            moving,
+        ),
+        (
+            "service_empty",
+            "empty rooms (ialr), by the service as a whole: none must be given",
+            empty.as_slice(),
+        ),
+    ] {
+        let mut subjects = Vec::new();
+        for (name, truth) in names {
+            let Some(recording) = find(name)? else {
+                return Ok(None);
+            };
+            subjects.push(of_service(&recording, *truth)?);
+        }
+        outcomes.push(Outcome {
+            key: format!("breathing.{key}"),
+            title: title.to_owned(),
+            window_s: 2.0,
+            subjects,
+        });
+    }
     Ok(Some(outcomes))
+}
+
+/// What the service says, window by window; its own rules decide when a rate is looked for, and over what time.
+fn of_service(recording: &Recording, truth: Option<f64>) -> anyhow::Result<Subject> {
+    let windows = path::windows(&path::frames(recording)?);
+    Ok(Subject {
+        name: recording.entry.name.clone(),
+        truth,
+        windows: windows.len(),
+        rates: windows.iter().filter_map(|window| window.breaths).collect(),
+        naive: Vec::new(),
+    })
 }
 
 /// A recording on its way through the meter.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::anti_truth::{Falsehood, Outcome};
-use crate::motion::{Alarms, Group};
+use crate::motion::{Alarms, Group, Presence};
 use crate::{breathing, probe};
 
 /// Which way is better.
@@ -111,7 +111,28 @@ impl Figures {
     /// Falsehoods.
     pub fn anti_truth(&mut self, falsehood: Falsehood, outcome: Outcome) {
         let key = format!("anti_truth.{}", falsehood.key());
-        self.add(key, outcome.motion as f64, Better::Lower, 0.0);
+        let said = outcome.motion + outcome.present + outcome.breathing;
+        self.add(key, said as f64, Better::Lower, 0.0);
+    }
+
+    /// Presence without calibration: where nobody is, and where somebody moves.
+    pub fn presence(&mut self, key: &str, presence: &Presence) {
+        if let Some(share) = presence.of_empty() {
+            self.add(
+                format!("{key}.present_in_empty"),
+                share,
+                Better::Lower,
+                0.01,
+            );
+        }
+        if let Some(share) = presence.of_moving() {
+            self.add(
+                format!("{key}.present_in_motion"),
+                share,
+                Better::Higher,
+                0.01,
+            );
+        }
     }
 
     /// Breathing.

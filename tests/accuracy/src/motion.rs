@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::signal::v1::LinkState;
+use proto::signal::v1::{LinkState, PresenceState};
 
 use crate::measure::{
     Case, Estimate, auc, balanced, best_threshold, estimate, leave_session_out, recall_at, said,
@@ -128,6 +128,63 @@ pub struct Alarms {
     pub count: usize,
     /// Hours of time without motion that were judged.
     pub hours: f64,
+}
+
+/// What is said of presence, without calibration: windows said to have somebody in them, and all, by what is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// An empty room.
+    pub empty: (usize, usize),
+    /// Somebody who keeps still.
+    pub still: (usize, usize),
+    /// Somebody who moves.
+    pub moving: (usize, usize),
+}
+
+impl Presence {
+    /// Share of the windows of an empty room.
+    #[must_use]
+    pub fn of_empty(&self) -> Option<f64> {
+        share(self.empty)
+    }
+
+    /// Share of the windows of somebody who keeps still.
+    #[must_use]
+    pub fn of_still(&self) -> Option<f64> {
+        share(self.still)
+    }
+
+    /// Share of the windows of somebody who moves.
+    #[must_use]
+    pub fn of_moving(&self) -> Option<f64> {
+        share(self.moving)
+    }
+}
+
+fn share((said, all): (usize, usize)) -> Option<f64> {
+    (all > 0).then(|| said as f64 / all as f64)
+}
+
+/// What is said of presence in these takes. A quiet room that nobody says is empty counts nowhere.
+#[must_use]
+pub fn presence(takes: &[Take]) -> Presence {
+    let mut presence = Presence::default();
+    for take in takes {
+        for window in &take.windows {
+            let Some(truth) = take.truth(window) else {
+                continue;
+            };
+            let tally = match (truth, take.entry.label()) {
+                (true, _) => &mut presence.moving,
+                (false, Some("empty")) => &mut presence.empty,
+                (false, Some("lying" | "sitting" | "no_activity")) => &mut presence.still,
+                (false, _) => continue,
+            };
+            tally.0 += usize::from(window.presence == PresenceState::Present);
+            tally.1 += 1;
+        }
+    }
+    presence
 }
 
 /// The cases of a set's takes.

@@ -10,7 +10,7 @@ use dsp::clock::nominal_period_us;
 use dsp::gain::GainBlocks;
 use events::DataSource;
 use num_complex::Complex32;
-use proto::signal::v1::{LinkState, SignalWindow};
+use proto::signal::v1::{LinkState, PresenceState, SignalWindow};
 use recordings::Recording;
 use signal::{Input, Pipeline, Settings, What};
 use uuid::Uuid;
@@ -44,6 +44,10 @@ pub struct Window {
     pub features: Vec<f32>,
     /// What the baselines say.
     pub naive: Naive,
+    /// Whether anybody is there, by all links of the zone.
+    pub presence: PresenceState,
+    /// Breaths a minute, where a link gives them.
+    pub breaths: Option<f64>,
 }
 
 /// Decodes a recording.
@@ -97,6 +101,11 @@ pub fn windows(frames: &[Frame]) -> Vec<Window> {
                 .max_by(f64::total_cmp),
             features: largest.features.clone(),
             naive: of_frames,
+            presence: largest.presence(),
+            breaths: links
+                .iter()
+                .find_map(|link| link.breaths_per_minute)
+                .map(f64::from),
         });
     }
     all

@@ -8,7 +8,7 @@ use recordings::Places;
 use crate::anti_truth::{self, Falsehood};
 use crate::figures::Figures;
 use crate::measure::{Estimate, highest_rate};
-use crate::motion::{self, Alarms, Group, Method, Scored};
+use crate::motion::{self, Alarms, Group, Method, Presence, Scored};
 use crate::sets::{Set, Take};
 use crate::{breathing, probe};
 
@@ -32,6 +32,8 @@ pub struct OfSet {
     pub alarms: Alarms,
     /// Seconds to the first window of motion, where a label says when it began.
     pub delays: Vec<Option<f64>>,
+    /// What is said of presence.
+    pub presence: Presence,
     /// Threshold, recall and false positives where the other sets choose the threshold.
     pub at_threshold_of_others: Option<(f64, f64, f64)>,
 }
@@ -117,6 +119,10 @@ impl Measured {
         for of_set in &self.sets {
             of_set.groups.iter().for_each(|group| figures.motion(group));
             figures.alarms(&format!("motion.{}", of_set.set.source()), of_set.alarms);
+            figures.presence(
+                &format!("presence.{}", of_set.set.source()),
+                &of_set.presence,
+            );
         }
         self.together.iter().for_each(|group| figures.motion(group));
         for (falsehood, outcome) in &self.anti_truth {
@@ -137,6 +143,7 @@ impl Measured {
         let mut text = String::from(include_str!("report/head.md"));
         self.motion(&mut text);
         text.push_str(include_str!("report/motion.md"));
+        self.presence(&mut text);
         self.falsehoods(&mut text);
         self.breaths(&mut text);
         self.activities(&mut text);
@@ -216,16 +223,42 @@ impl Measured {
         }
     }
 
-    fn falsehoods(&self, text: &mut String) {
-        text.push_str("\n## What is not motion\n\n| put in | recordings | windows | said to be motion |\n|---|---|---|---|\n");
-        for (falsehood, outcome) in &self.anti_truth {
+    fn presence(&self, text: &mut String) {
+        text.push_str(include_str!("report/presence.md"));
+        text.push_str(
+            "\n| recordings | empty room | somebody still | somebody moving |\n|---|---|---|---|\n",
+        );
+        let said = |share: Option<f64>, (_, all): (usize, usize)| {
+            share.map_or_else(
+                || "-".to_owned(),
+                |share| format!("{} of {all}", percent(share)),
+            )
+        };
+        for of_set in &self.sets {
+            let presence = of_set.presence;
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} |",
+                of_set.set.source(),
+                said(presence.of_empty(), presence.empty),
+                said(presence.of_still(), presence.still),
+                said(presence.of_moving(), presence.moving)
+            );
+        }
+    }
+
+    fn falsehoods(&self, text: &mut String) {
+        text.push_str("\n## What is not motion\n\n| put in | recordings | windows | said to be motion | somebody present | with a breathing rate |\n|---|---|---|---|---|---|\n");
+        for (falsehood, outcome) in &self.anti_truth {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
                 falsehood.title(),
                 outcome.recordings,
                 outcome.windows,
-                outcome.motion
+                outcome.motion,
+                outcome.present,
+                outcome.breathing
             );
         }
     }
@@ -305,6 +338,7 @@ fn of_set(set: Set, takes: &[Take], scored: &[Scored]) -> OfSet {
         groups,
         alarms: motion::alarms(takes),
         delays: motion::delays(takes),
+        presence: motion::presence(takes),
         at_threshold_of_others: None,
     }
 }

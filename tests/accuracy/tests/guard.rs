@@ -16,10 +16,14 @@ const SOURCES: [&str; 5] = [
     "csi-respiration",
 ];
 /// Keys of the core figures.
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 9] = [
     "motion.esp32",
     "motion.espectre",
+    "motion.ialr",
     "motion.thu4n",
+    "presence.espectre",
+    "presence.ialr",
+    "presence.thu4n",
     "anti_truth",
     "breathing",
 ];

@@ -179,23 +179,46 @@ fn exercise_against_no_activity() {
         quiet.len(),
         motion.len()
     ));
-    assert!(area > 0.95, "{area}");
+    // Link by link, and with the windows of few frames, whose statistic is another one (0.968 without them).
+    assert!(area > 0.94, "{area}");
     assert!(recall > 0.65, "{recall}");
     // Not all of it is false: the subject of `NA` is in the room, and moves a little at 19 s of the first file.
     assert!(alarms < 0.04, "{alarms}");
 }
 
 #[test]
-fn ten_frames_a_second_are_too_few_to_say() {
-    for name in [
-        "ialr-part-1-empty",
-        "ialr-part-1-moving",
-        "ialr-room2-part-1-empty",
-        "ialr-room2-part-1-moving",
+fn ten_amplitudes_a_second_tell_an_empty_room_from_a_moving_person() {
+    for (name, least, most) in [
+        ("ialr-part-1-empty", 0.0, 0.1),
+        ("ialr-part-1-moving", 0.85, 1.0),
+        // The seconds in which somebody leaves are in it.
+        ("ialr-room2-part-1-empty", 0.0, 0.2),
+        ("ialr-room2-part-1-moving", 0.75, 1.0),
     ] {
         let Some(windows) = analysed(name) else {
             return;
         };
+        let judged: Vec<_> = windows
+            .into_iter()
+            .filter(|window| window.state() != LinkState::Unknown)
+            .collect();
+        let moving = share(&judged, LinkState::Motion);
+        say(&format!(
+            "{name}: {} windows, {moving:.3} motion",
+            judged.len()
+        ));
+        assert!(judged.len() > 50, "{name}: {}", judged.len());
+        assert!((least..=most).contains(&moving), "{name}: {moving}");
+    }
+}
+
+#[test]
+fn five_frames_a_second_are_too_few_to_say() {
+    for name in ["ialr-part-1-empty", "ialr-part-1-moving"] {
+        let recording = recordings::require_or_skip!(name);
+        let frames = source::recorded(&recording);
+        let every_other = frames.into_iter().step_by(2).collect();
+        let windows = source::windows(&source::run(&source::inputs(every_other)));
         assert!(windows.len() > 50, "{name}: {}", windows.len());
         for window in windows {
             assert_eq!(window.state(), LinkState::Unknown, "{name}: {window:?}");

@@ -156,6 +156,68 @@ fn a_body_beside_a_fan_still_counts() {
     assert!(motion.statistic > 0.4, "{motion:?}");
 }
 
+/// Every tenth frame of a longer room: 20 frames, 10 a second.
+fn slow(seed: u64, change: impl Fn(f64, usize) -> f64) -> (Vec<i64>, Vec<f32>) {
+    let mut noise = Noise(seed * 2_654_435_761 + 1);
+    let times: Vec<i64> = (0..20)
+        .map(|t| t * 100_000 + (noise.uniform() * 3000.0) as i64)
+        .collect();
+    let mut rows = Vec::new();
+    for time in &times {
+        for k in 0..WIDTH {
+            let shape = 1.0 + 0.4 * (k as f64 / 9.0).cos();
+            let noisy = 1.0 + 0.04 * noise.normal();
+            rows.push((shape * change(*time as f64 / 1e6, k) * noisy) as f32);
+        }
+    }
+    (times, rows)
+}
+
+#[test]
+fn ten_frames_a_second_tell_a_walking_body_from_noise() {
+    // A body that is somewhere else in each frame: nothing is left of it in the autocorrelation.
+    let walking = |t: f64, k: usize| {
+        1.0 + 0.2 * (31.0 * t + 4.0 * (2.9 * t).sin() + k as f64 / 6.0).cos()
+            + 0.15 * (47.0 * t - 6.0 * (1.3 * t).cos() - k as f64 / 4.0).cos()
+    };
+    for seed in 1..20 {
+        let motion = measure(&slow(seed, walking));
+        assert!(motion.autocorrelation < 0.2, "{motion:?}");
+        assert!(motion.statistic > 0.3, "{motion:?}");
+        let empty = measure(&slow(seed, |_, _| 1.0));
+        assert!(empty.statistic < 0.1, "{empty:?}");
+    }
+}
+
+#[test]
+fn one_step_in_few_frames_is_explained() {
+    for at in [0.45, 1.05, 1.55] {
+        let change = |t: f64, k: usize| {
+            if t < at {
+                1.0
+            } else {
+                1.0 + 0.3 * (k as f64 / 8.0).sin()
+            }
+        };
+        let motion = measure(&slow(5, change));
+        assert!(motion.neighbour > 0.5, "{at}: {motion:?}");
+        assert!(motion.statistic < 0.15, "{at}: {motion:?}");
+        assert_eq!(
+            motion.explanation,
+            Some(Explanation::Step),
+            "{at}: {motion:?}"
+        );
+    }
+}
+
+#[test]
+fn a_fan_in_few_frames_is_a_tone() {
+    let fan = |t: f64, k: usize| 1.0 + 0.3 * (TAU * 2.5 * t + k as f64 / 7.0).cos();
+    let motion = measure(&slow(2, fan));
+    assert!(motion.neighbour > 0.5, "{motion:?}");
+    assert!(motion.statistic < 0.15, "{motion:?}");
+}
+
 #[test]
 fn coherent_rounding_is_not_counted() {
     // A constant channel of 6 units whose phase turns slowly: all that changes is the rounding of its parts.

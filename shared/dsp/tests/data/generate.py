@@ -22,7 +22,9 @@ def first_lag(rows, ok):
     deviation = rows - rows.mean(axis=0)
     variance = (deviation**2).mean(axis=0)
     covariance = (deviation[1:][ok] * deviation[:-1][ok]).mean(axis=0)
-    return (covariance / variance).mean(), variance.mean(), covariance.mean()
+    beside = (deviation[:, 2:] * deviation[:, :-2]).mean(axis=0)
+    neighbour = (beside / np.sqrt(variance[2:] * variance[:-2])).mean()
+    return (covariance / variance).mean(), variance.mean(), covariance.mean(), neighbour
 
 
 def hampel(values, half, k):
@@ -44,7 +46,7 @@ noise = rng.normal(0, 0.05, (frames, width, 2)).view(np.complex128)[..., 0]
 samples = np.round(30 * (path * np.exp(1j * rng.uniform(0, 2 * np.pi, (frames, 1))) + noise))
 rows, log_rms = normalise(samples)
 interval = np.diff(time)
-phi, variance, covariance = first_lag(rows, interval <= 2.5 * np.median(interval))
+phi, variance, covariance, neighbour = first_lag(rows, interval <= 2.5 * np.median(interval))
 difference = ((rows[1:] - rows[:-1]) ** 2).mean(axis=1)[interval <= 2.5 * np.median(interval)]
 spiky = rounded(np.sin(np.arange(40) / 5) + rng.normal(0, 0.02, 40) + (rng.random(40) < 0.1) * 3)
 
@@ -58,6 +60,7 @@ vectors = {
     "phi": phi,
     "variance": variance,
     "covariance": covariance,
+    "neighbour": neighbour,
     # The middle of an even number of values is the upper one in the period, the mean of both in the evenness.
     "period_us": int(np.sort(interval)[len(interval) // 2]),
     "evenness": float(np.median(difference) / difference.mean()),
