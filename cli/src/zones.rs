@@ -10,8 +10,8 @@ use comfy_table::Table;
 use proto::csi::v1::DataSource;
 use proto::signal::v1::signal_service_client::SignalServiceClient;
 use proto::signal::v1::{
-    GetZoneStateRequest, LinkEvidence, ListZoneStatesRequest, MotionState, WatchFeaturesRequest,
-    WatchZoneRequest, ZoneState,
+    GetZoneStateRequest, LinkEvidence, ListZoneStatesRequest, MotionState, PresenceState,
+    WatchFeaturesRequest, WatchZoneRequest, ZoneState,
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -200,15 +200,41 @@ fn sentence(state: &ZoneState) -> String {
     if !state.reason.is_empty() {
         line.push_str(&format!(" ({})", printable(&state.reason)));
     }
+    line.push_str(&format!("; {}", presence(state)));
     if let Some(source) = source(state.source()).filter(|source| *source != "live") {
         line.push_str(&format!(" [{source}]"));
     }
     line
 }
 
+/// `present (breathing, 14.7 breaths/min)`
+fn presence(state: &ZoneState) -> String {
+    let mut why: Vec<String> = Vec::new();
+    if !state.presence_reason.is_empty() {
+        why.push(printable(&state.presence_reason));
+    }
+    if let Some(rate) = state.breaths_per_minute {
+        why.push(format!("{rate:.1} breaths/min"));
+    }
+    let word = presence_word(state.presence());
+    if why.is_empty() {
+        format!("presence {word}")
+    } else {
+        format!("presence {word} ({})", why.join(", "))
+    }
+}
+
+fn presence_word(state: PresenceState) -> &'static str {
+    match state {
+        PresenceState::Present => "present",
+        PresenceState::Empty => "empty",
+        PresenceState::Unknown | PresenceState::Unspecified => "unknown",
+    }
+}
+
 fn table(states: &[ZoneState]) -> Table {
     let mut table = headed([
-        "ZONE", "STATE", "SCORE", "SINCE", "AS OF", "LINKS", "SOURCE", "WHY",
+        "ZONE", "STATE", "SCORE", "SINCE", "PRESENCE", "AS OF", "LINKS", "SOURCE", "WHY",
     ]);
     for state in states {
         table.add_row([
@@ -216,6 +242,7 @@ fn table(states: &[ZoneState]) -> Table {
             word(state.state()).to_owned(),
             number(state.score),
             state.since.as_ref().map_or_else(dash, time),
+            presence(state).trim_start_matches("presence ").to_owned(),
             state.as_of.as_ref().map_or_else(dash, time),
             state.evidence.len().to_string(),
             source(state.source()).unwrap_or("-").to_owned(),
@@ -231,6 +258,8 @@ fn evidence_table(evidence: &[LinkEvidence]) -> Table {
         "STATE",
         "STATISTIC",
         "THRESHOLD",
+        "BREATHS/MIN",
+        "FROM EMPTY",
         "FRAMES",
         "LOST",
         "RATE",
@@ -244,6 +273,12 @@ fn evidence_table(evidence: &[LinkEvidence]) -> Table {
             word(link.state()).to_owned(),
             number(link.statistic),
             format!("{:.2}", link.threshold),
+            link.breathing.as_ref().map_or_else(dash, |breathing| {
+                found(breathing.breaths_per_minute, &breathing.reason)
+            }),
+            link.baseline
+                .as_ref()
+                .map_or_else(dash, |baseline| found(baseline.distance, &baseline.reason)),
             link.frames_seen.to_string(),
             link.frames_missed
                 .map_or_else(dash, |missed| missed.to_string()),
@@ -267,6 +302,21 @@ fn object(state: &ZoneState) -> Value {
             "frames_missed": link.frames_missed,
             "frame_rate_hz": link.frame_rate_hz,
             "quality": link.quality,
+            "breathing": link.breathing.as_ref().map(|breathing| without_nulls(json!({
+                "breaths_per_minute": breathing.breaths_per_minute,
+                "snr_db": breathing.snr_db,
+                "peak": breathing.peak,
+                "window_seconds": breathing.window_seconds,
+                "reason": (!breathing.reason.is_empty()).then_some(&breathing.reason),
+            }))),
+            "baseline": link.baseline.as_ref().map(|baseline| without_nulls(json!({
+                "distance": baseline.distance,
+                "near": baseline.near,
+                "far": baseline.far,
+                "reason": (!baseline.reason.is_empty()).then_some(&baseline.reason),
+            }))),
+            "calibration_id": (!link.calibration_id.is_empty()).then_some(&link.calibration_id),
+            "false_alarms_per_week": link.false_alarms_per_week,
             "window_start": link.window_start.as_ref().map(time),
             "window_end": link.window_end.as_ref().map(time),
             "reason": (!link.reason.is_empty()).then_some(&link.reason),
@@ -280,6 +330,11 @@ fn object(state: &ZoneState) -> Value {
         "since": state.since.as_ref().map(time),
         "as_of": state.as_of.as_ref().map(time),
         "reason": (!state.reason.is_empty()).then_some(&state.reason),
+        "presence": presence_word(state.presence()),
+        "presence_since": state.presence_since.as_ref().map(time),
+        "presence_reason": (!state.presence_reason.is_empty()).then_some(&state.presence_reason),
+        "presence_confidence": state.presence_confidence,
+        "breaths_per_minute": state.breaths_per_minute,
         "source": source(state.source()),
         "evidence": state.evidence.iter().map(evidence).collect::<Vec<_>>(),
     }))
@@ -302,6 +357,20 @@ fn source(source: DataSource) -> Option<&'static str> {
     }
 }
 
+/// What was found, or why nothing was.
+fn found(value: Option<f32>, reason: &str) -> String {
+    value.map_or_else(
+        || {
+            if reason.is_empty() {
+                dash()
+            } else {
+                printable(reason)
+            }
+        },
+        |value| format!("{value:.1}"),
+    )
+}
+
 fn number(value: Option<f32>) -> String {
     value.map_or_else(dash, |value| format!("{value:.2}"))
 }
@@ -319,7 +388,10 @@ mod tests {
             source: DataSource::Replay.into(),
             ..ZoneState::default()
         };
-        assert_eq!(sentence(&state), "lab: unknown (no_input) [replay]");
+        assert_eq!(
+            sentence(&state),
+            "lab: unknown (no_input); presence unknown [replay]"
+        );
         let object = object(&state);
         assert!(
             object.get("score").is_none() && object.get("since").is_none(),

@@ -5,7 +5,9 @@ use std::pin::Pin;
 
 use proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
 use proto::signal::v1::{
+    GetSpectrogramRequest, GetSpectrogramResponse, GetThresholdsRequest, GetThresholdsResponse,
     GetZoneStateRequest, GetZoneStateResponse, ListZoneStatesRequest, ListZoneStatesResponse,
+    UpdateThresholdsRequest, UpdateThresholdsResponse, WatchFeaturesRequest, WatchFeaturesResponse,
     WatchZoneRequest, WatchZoneResponse, ZoneState,
 };
 use runtime::{Runtime, ServiceConfig, invalid_argument, refuse};
@@ -156,6 +158,37 @@ impl SignalService for Zones {
         _request: Request<ListZoneStatesRequest>,
     ) -> Result<Response<ListZoneStatesResponse>, Status> {
         Ok(Response::new(ListZoneStatesResponse::default()))
+    }
+
+    async fn get_thresholds(
+        &self,
+        _request: Request<GetThresholdsRequest>,
+    ) -> Result<Response<GetThresholdsResponse>, Status> {
+        Ok(Response::new(GetThresholdsResponse::default()))
+    }
+
+    async fn update_thresholds(
+        &self,
+        _request: Request<UpdateThresholdsRequest>,
+    ) -> Result<Response<UpdateThresholdsResponse>, Status> {
+        Ok(Response::new(UpdateThresholdsResponse::default()))
+    }
+
+    type WatchFeaturesStream =
+        Pin<Box<dyn futures::Stream<Item = Result<WatchFeaturesResponse, Status>> + Send>>;
+
+    async fn watch_features(
+        &self,
+        _request: Request<WatchFeaturesRequest>,
+    ) -> Result<Response<Self::WatchFeaturesStream>, Status> {
+        Ok(Response::new(Box::pin(futures::stream::empty())))
+    }
+
+    async fn get_spectrogram(
+        &self,
+        _request: Request<GetSpectrogramRequest>,
+    ) -> Result<Response<GetSpectrogramResponse>, Status> {
+        Ok(Response::new(GetSpectrogramResponse::default()))
     }
 
     type WatchZoneStream =
