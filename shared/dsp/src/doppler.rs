@@ -91,6 +91,25 @@ impl std::fmt::Debug for Doppler {
     }
 }
 
+/// What a [`Doppler`] rests on: enough to go on as if it had never stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The last ticks, stream after stream, in a ring.
+    pub ring: Vec<f32>,
+    /// Place of the next tick in the ring.
+    pub next: usize,
+    /// Ticks in the ring.
+    pub filled: usize,
+    /// Ticks since the latest spectrum.
+    pub since: usize,
+    /// The last row.
+    pub previous: Vec<f32>,
+    /// Its time, microseconds.
+    pub previous_us: Option<i64>,
+    /// Time of the next tick after it, microseconds.
+    pub tick_us: f64,
+}
+
 impl Doppler {
     /// # Errors
     /// Where the window does not fit.
@@ -166,6 +185,41 @@ impl Doppler {
         self.previous.copy_from_slice(row);
         self.previous_us = Some(time_us);
         fresh
+    }
+
+    /// What is to be kept, but for the latest spectrum; see [`resume`](Self::resume).
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            ring: self.ring.clone(),
+            next: self.next,
+            filled: self.filled,
+            since: self.since,
+            previous: self.previous.clone(),
+            previous_us: self.previous_us,
+            tick_us: self.tick_us,
+        }
+    }
+
+    /// Takes up what [`state`](Self::state) of one of the same width and shape gave. Gives whether it fits; what does not is
+    /// not taken.
+    pub fn resume(&mut self, state: State) -> bool {
+        let samples = self.window.len();
+        let fits = state.ring.len() == self.ring.len()
+            && state.previous.len() == self.width
+            && state.next < samples
+            && state.filled <= samples
+            && state.tick_us.is_finite();
+        if fits {
+            self.ring = state.ring;
+            self.next = state.next;
+            self.filled = state.filled;
+            self.since = state.since;
+            self.previous = state.previous;
+            self.previous_us = state.previous_us;
+            self.tick_us = state.tick_us;
+        }
+        fits
     }
 
     fn put(&mut self, row: &[f32], weight: f32) {

@@ -39,6 +39,19 @@ pub struct Pca {
     variances: Vec<f32>,
 }
 
+/// What a [`Pca`] rests on: enough to go on as if it had never stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Rows seen.
+    pub frames: u64,
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Covariance of the channels, row after row.
+    pub covariance: Vec<f32>,
+    /// Components of the latest decomposition, one after the other; empty before the first.
+    pub components: Vec<f32>,
+}
+
 impl Pca {
     /// For rows of `width` values. `frames` is the time constant of forgetting; until so many were seen the covariance is the
     /// plain mean.
@@ -59,6 +72,33 @@ impl Pca {
             components: Vec::with_capacity(channels * channels),
             variances: Vec::with_capacity(channels),
         }
+    }
+
+    /// What is to be kept; see [`resume`](Self::resume).
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            frames: self.frames,
+            mean: self.mean.clone(),
+            covariance: self.covariance.clone(),
+            components: self.components.clone(),
+        }
+    }
+
+    /// Takes up what [`state`](Self::state) of one for the same width gave. Gives whether it fits; what does not is not taken.
+    /// Variances are there from the next decomposition on.
+    pub fn resume(&mut self, state: State) -> bool {
+        let all = self.covariance.len();
+        let fits = state.mean.len() == self.channels
+            && state.covariance.len() == all
+            && (state.components.is_empty() || state.components.len() == all);
+        if fits {
+            self.frames = state.frames;
+            self.mean = state.mean;
+            self.covariance = state.covariance;
+            self.components = state.components;
+        }
+        fits
     }
 
     /// Channels of a component: the width, at most [`MOST_CHANNELS`].

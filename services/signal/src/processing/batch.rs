@@ -74,6 +74,34 @@ pub struct Row {
     pub samples: Vec<Complex32>,
 }
 
+impl Row {
+    /// The row of a frame, still without values: `fate` is what the stage made of its samples, which its place in the
+    /// device's order may outdo.
+    #[must_use]
+    pub fn of(link: u32, frame: Frame, place: Option<Place>, fate: Fate) -> Self {
+        Self {
+            link,
+            time_us: frame.receive_time_us,
+            sample_us: frame.time_us(),
+            fate: match place {
+                Some(Place::Repeated) => Fate::Repeated,
+                Some(Place::Late) => Fate::Late,
+                _ => fate,
+            },
+            missed: match place {
+                Some(Place::Next { missed }) => Some(missed),
+                Some(_) => Some(0),
+                None => None,
+            },
+            restarted: place == Some(Place::Restarted),
+            values: Vec::new(),
+            log_rms: 0.0,
+            inverse_power: 0.0,
+            samples: frame.samples,
+        }
+    }
+}
+
 /// A window of one link.
 #[derive(Clone, Debug)]
 pub struct Window {

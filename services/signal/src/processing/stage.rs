@@ -6,6 +6,9 @@
 use std::fmt;
 
 use dsp::butterworth::{Band, design};
+use dsp::doppler::{Doppler, Shape};
+use dsp::pca::MOST_CHANNELS;
+use dsp::phase;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -23,6 +26,14 @@ pub enum Kind {
     Power,
     /// Rows on a regular clock.
     Regular,
+    /// Rows of principal components at the times of frames.
+    Components,
+    /// Rows of principal components on a regular clock.
+    RegularComponents,
+    /// Spectra of power over Doppler frequency.
+    Spectra,
+    /// Rows of sanitised phase at the times of frames.
+    Phases,
     /// Windows of rows: nothing concluded.
     Windows,
     /// Windows with the motion statistic.
@@ -39,6 +50,10 @@ impl Kind {
             Self::Frames => "frames",
             Self::Power => "power",
             Self::Regular => "regular",
+            Self::Components => "components",
+            Self::RegularComponents => "regular components",
+            Self::Spectra => "spectra",
+            Self::Phases => "phases",
             Self::Windows => "windows",
             Self::Motion => "motion",
             Self::Decisions => "decisions",
@@ -89,6 +104,20 @@ parameters! {
         /// Ticks per second.
         rate_hz: f64 = 100.0,
     }
+    /// Parameters of `low_pass`, see [`dsp::butterworth`].
+    LowPass {
+        /// Edge, Hz: what is slower passes.
+        edge_hz: f64 = 10.0,
+        /// Order.
+        order: usize = 4,
+    }
+    /// Parameters of `high_pass`, see [`dsp::butterworth`].
+    HighPass {
+        /// Edge, Hz: what is faster passes.
+        edge_hz: f64 = 2.0,
+        /// Order.
+        order: usize = 4,
+    }
     /// Parameters of `band_pass`, see [`dsp::butterworth`].
     BandPass {
         /// Lower edge, Hz.
@@ -97,6 +126,27 @@ parameters! {
         high_hz: f64 = 0.6,
         /// Order of each edge.
         order: usize = 2,
+    }
+    /// Parameters of `pca`, see [`dsp::pca`].
+    Pca {
+        /// Components kept, those of most variance first.
+        components: usize = 5,
+        /// Rows after which a row counts for a third: the time constant of forgetting.
+        memory_rows: usize = 1000,
+        /// Rows from one decomposition to the next; rows before the first are left out.
+        every_rows: usize = 100,
+    }
+    /// Parameters of `doppler`, see [`dsp::doppler`].
+    Spectrum {
+        /// Length of the Hann window, seconds.
+        window_s: f64 = 0.5,
+        /// Seconds from one spectrum to the next.
+        hop_s: f64 = 0.05,
+    }
+    /// Parameters of `phase`, see [`dsp::phase`].
+    Phase {
+        /// The line that is taken off.
+        line: Line = Line::Each,
     }
     /// Parameters of `window`.
     Window {
@@ -126,6 +176,25 @@ parameters! {
     Activity {}
 }
 
+/// The line that `phase` takes off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Each antenna's own.
+    Each,
+    /// One slope for all antennas, and the offset of the first.
+    SharedSlope,
+}
+
+impl From<Line> for phase::Line {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Each => Self::Each,
+            Line::SharedSlope => Self::SharedSlope,
+        }
+    }
+}
+
 /// What a stage does, with its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -138,8 +207,18 @@ pub enum Type {
     Hampel(Hampel),
     /// Lays rows on a regular clock.
     Clock(Clock),
+    /// Lets low frequencies through.
+    LowPass(LowPass),
+    /// Lets high frequencies through.
+    HighPass(HighPass),
     /// Lets a band of frequencies through.
     BandPass(BandPass),
+    /// Makes few streams of many.
+    Pca(Pca),
+    /// Measures Doppler spectra.
+    Doppler(Spectrum),
+    /// Takes the receiver's line off the phase.
+    Phase(Phase),
     /// Cuts windows.
     Window(Window),
     /// Measures the motion statistic of windows.
@@ -252,7 +331,12 @@ impl Type {
             Self::Gain(Gain::default()),
             Self::Hampel(Hampel::default()),
             Self::Clock(Clock::default()),
+            Self::LowPass(LowPass::default()),
+            Self::HighPass(HighPass::default()),
             Self::BandPass(BandPass::default()),
+            Self::Pca(Pca::default()),
+            Self::Doppler(Spectrum::default()),
+            Self::Phase(Phase::default()),
             Self::Window(Window::default()),
             Self::Motion(MotionStatistic::default()),
             Self::Decision(Decision::default()),
@@ -268,7 +352,12 @@ impl Type {
             Self::Gain(_) => "gain",
             Self::Hampel(_) => "hampel",
             Self::Clock(_) => "clock",
+            Self::LowPass(_) => "low_pass",
+            Self::HighPass(_) => "high_pass",
             Self::BandPass(_) => "band_pass",
+            Self::Pca(_) => "pca",
+            Self::Doppler(_) => "doppler",
+            Self::Phase(_) => "phase",
             Self::Window(_) => "window",
             Self::Motion(_) => "motion",
             Self::Decision(_) => "decision",
@@ -299,8 +388,23 @@ impl Type {
             Self::Clock(_) => {
                 "Lays rows on a regular clock by interpolation; ticks inside gaps are left out, not invented."
             }
+            Self::LowPass(_) => {
+                "Lets what is slower than an edge through, each stream for itself; begins anew behind a gap."
+            }
+            Self::HighPass(_) => {
+                "Lets what is faster than an edge through, each stream for itself; begins anew behind a gap."
+            }
             Self::BandPass(_) => {
                 "Lets a band of frequencies through, each subcarrier for itself; begins anew behind a gap."
+            }
+            Self::Pca(_) => {
+                "Projects rows onto the principal components of the rows so far, those of most variance first."
+            }
+            Self::Doppler(_) => {
+                "Measures the spectrum of the last window over Doppler frequency, mean over all streams; none reaches across a gap."
+            }
+            Self::Phase(_) => {
+                "Rows of phase less the receiver's line over the subcarriers, antenna by antenna in ascending subcarrier index, not a number in a null."
             }
             Self::Window(_) => {
                 "Cuts windows of rows, aligned on the input's time, and counts what is in them."
@@ -318,13 +422,21 @@ impl Type {
     /// What it takes, and what it then gives.
     #[must_use]
     pub fn signatures(&self) -> &'static [(Kind, Kind)] {
-        use Kind::{Decisions, Frames, Motion, Power, Regular, Windows};
+        use Kind::{
+            Components, Decisions, Frames, Motion, Phases, Power, Regular, RegularComponents,
+            Spectra, Windows,
+        };
         match self {
             Self::Validate(_) => &[(Frames, Frames)],
             Self::Gain(_) => &[(Frames, Power)],
             Self::Hampel(_) => &[(Power, Power)],
-            Self::Clock(_) => &[(Power, Regular)],
-            Self::BandPass(_) => &[(Regular, Regular)],
+            Self::Clock(_) => &[(Power, Regular), (Components, RegularComponents)],
+            Self::LowPass(_) | Self::HighPass(_) | Self::BandPass(_) => {
+                &[(Regular, Regular), (RegularComponents, RegularComponents)]
+            }
+            Self::Pca(_) => &[(Power, Components), (Regular, RegularComponents)],
+            Self::Doppler(_) => &[(Regular, Spectra), (RegularComponents, Spectra)],
+            Self::Phase(_) => &[(Frames, Phases)],
             // Not of a regular clock: rows that were interpolated resemble their neighbours, which is what motion looks like.
             Self::Window(_) => &[(Power, Windows)],
             Self::Motion(_) => &[(Windows, Motion)],
@@ -354,15 +466,29 @@ impl Type {
                 Err(format!("{key} = {value}: must be from {least} to {most}"))
             }
         };
+        let whole = |key: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{key} = {value}: must be from 1 to {most}"))
+            }
+        };
         match self {
             Self::Validate(of) => within("max_faulty", of.max_faulty, 0.0, 1.0),
             Self::Hampel(of) => {
-                if !(1..=64).contains(&of.half) {
-                    return Err(format!("half = {}: must be from 1 to 64", of.half));
-                }
+                whole("half", of.half, 64)?;
                 within("k", of.k, 0.5, 100.0)
             }
             Self::Clock(of) => within("rate_hz", of.rate_hz, 0.1, 10_000.0),
+            Self::Pca(of) => {
+                whole("components", of.components, MOST_CHANNELS)?;
+                whole("memory_rows", of.memory_rows, 1_000_000)?;
+                whole("every_rows", of.every_rows, 100_000)
+            }
+            Self::Doppler(of) => {
+                within("window_s", of.window_s, 0.001, 60.0)?;
+                within("hop_s", of.hop_s, 0.001, 60.0)
+            }
             Self::Window(of) => check_settings(&Settings {
                 window_s: of.window_s,
                 hop_s: of.hop_s,
@@ -376,8 +502,43 @@ impl Type {
                 hop_s: 1.0,
                 ..of.settings()
             }),
-            // The band is held against the rate of the clock before it.
-            Self::Gain(_) | Self::BandPass(_) | Self::Motion(_) | Self::Activity(_) => Ok(()),
+            // Bands are held against the rate of the clock before them.
+            Self::LowPass(_)
+            | Self::HighPass(_)
+            | Self::BandPass(_)
+            | Self::Gain(_)
+            | Self::Phase(_)
+            | Self::Motion(_)
+            | Self::Activity(_) => Ok(()),
+        }
+    }
+
+    /// Checks what depends on the rate of the clock before it.
+    fn check_at(&self, rate_hz: f64) -> Result<(), String> {
+        if let Some((order, band)) = self.band() {
+            design(order, band, rate_hz).map_err(|error| error.to_string())?;
+        }
+        if let Self::Doppler(of) = self {
+            Doppler::new(1, of.shape(rate_hz))
+                .map_err(|error| format!("window_s = {}: {error}", of.window_s))?;
+            if of.hop_s * rate_hz < 0.5 {
+                return Err(format!(
+                    "hop_s = {}: shorter than a tick at {rate_hz} Hz",
+                    of.hop_s
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Order and band, where it is a filter.
+    #[must_use]
+    pub fn band(&self) -> Option<(usize, Band)> {
+        match self {
+            Self::LowPass(of) => Some((of.order, Band::Low(of.edge_hz))),
+            Self::HighPass(of) => Some((of.order, Band::High(of.edge_hz))),
+            Self::BandPass(of) => Some((of.order, Band::Pass(of.low_hz, of.high_hz))),
+            _ => None,
         }
     }
 }
@@ -387,6 +548,18 @@ fn check_settings(settings: &Settings) -> Result<(), String> {
     settings
         .validate()
         .map_err(|problem| problem.replace("motion.", ""))
+}
+
+impl Spectrum {
+    /// The transform of rows of `rate_hz` ticks a second.
+    #[must_use]
+    pub fn shape(&self, rate_hz: f64) -> Shape {
+        Shape {
+            rate_hz,
+            window_s: self.window_s,
+            hop_s: self.hop_s,
+        }
+    }
 }
 
 impl Decision {
@@ -508,12 +681,12 @@ pub fn check(stages: &[Stage]) -> Result<Kind, Misfit> {
                 gives,
             });
         };
-        if let (Type::BandPass(of), Some(rate)) = (&stage.does, rate_hz(stages, index)) {
-            let band = Band::Pass(of.low_hz, of.high_hz);
-            design(of.order, band, rate).map_err(|error| Misfit::Parameter {
+        if let Some(rate) = rate_hz(stages, index) {
+            let checked = stage.does.check_at(rate);
+            checked.map_err(|problem| Misfit::Parameter {
                 place,
                 name: name.clone(),
-                problem: error.to_string(),
+                problem,
             })?;
         }
         gives = *output;

@@ -4,16 +4,20 @@
 //! into a checkpoint and take it up again, to the last bit.
 
 mod activity;
-mod band_pass;
+mod butterworth;
 mod clock;
 mod decision;
+mod doppler;
 mod error;
 mod gain;
 mod hampel;
 mod motion;
+mod pca;
+mod phase;
 mod validate;
 mod window;
 
+use dsp::butterworth::Band;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -68,6 +72,13 @@ pub trait Work: Send {
 #[error("the state of a stage is not readable")]
 pub struct StateError(#[from] postcard::Error);
 
+impl StateError {
+    /// It was read, and is of another stage.
+    fn other() -> Self {
+        Self(postcard::Error::DeserializeBadEncoding)
+    }
+}
+
 fn write<T: Serialize>(state: &T) -> Result<Vec<u8>, StateError> {
     Ok(postcard::to_allocvec(state)?)
 }
@@ -83,16 +94,21 @@ pub fn build(stages: &[Stage]) -> Vec<Box<dyn Work>> {
     let powers = stages
         .iter()
         .any(|stage| matches!(stage.does, Type::Activity(_)));
+    let rate = |place: usize| rate_hz(stages, place).unwrap_or_default();
     let one = |(place, stage): (usize, &Stage)| -> Box<dyn Work> {
         match &stage.does {
             Type::Validate(of) => Box::new(validate::Order::new(of)),
             Type::Gain(_) => Box::new(gain::Gain::default()),
             Type::Hampel(of) => Box::new(hampel::Hampel::new(of)),
             Type::Clock(of) => Box::new(clock::Clock::new(of)),
-            Type::BandPass(of) => {
-                let rate = rate_hz(stages, place).unwrap_or_default();
-                Box::new(band_pass::BandPass::new(of, rate))
+            Type::LowPass(_) | Type::HighPass(_) | Type::BandPass(_) => {
+                // A band of order 0 is not possible, and would let all through.
+                let band = stage.does.band().unwrap_or((0, Band::Low(0.0)));
+                Box::new(butterworth::Butterworth::new(band, rate(place)))
             }
+            Type::Pca(of) => Box::new(pca::Components::new(of)),
+            Type::Doppler(of) => Box::new(doppler::Spectra::new(of.shape(rate(place)))),
+            Type::Phase(of) => Box::new(phase::Phase::new(of)),
             Type::Window(of) => Box::new(window::Windows::new(of, powers)),
             Type::Motion(_) => Box::new(motion::Statistic::default()),
             Type::Decision(of) => Box::new(decision::Decision::new(of)),

@@ -1,11 +1,12 @@
 //! What a pipeline gives, as columns.
 
 use dsp::activity;
+use dsp::doppler::Doppler;
 use dsp::motion::Explanation;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, LinkInfo, Links, Row, Window};
-use super::stage::{Kind, Stage, Type};
+use super::stage::{Kind, Stage, Type, rate_hz};
 use crate::detector::Reason;
 
 /// Values of one column; `None` where nothing was measured.
@@ -89,7 +90,13 @@ impl Table {
     #[must_use]
     pub fn empty(gives: Kind, stages: &[Stage]) -> Self {
         let batch = match gives {
-            Kind::Frames | Kind::Power | Kind::Regular => Batch::Rows(Vec::new()),
+            Kind::Frames
+            | Kind::Power
+            | Kind::Regular
+            | Kind::Components
+            | Kind::RegularComponents
+            | Kind::Spectra
+            | Kind::Phases => Batch::Rows(Vec::new()),
             Kind::Windows | Kind::Motion | Kind::Decisions => Batch::Windows(Vec::new()),
         };
         Self::of(&batch, &Links::default(), gives, stages)
@@ -101,7 +108,14 @@ impl Table {
         let mut columns = Columns::default();
         match batch {
             Batch::Frames(_) => {}
-            Batch::Rows(rows) => columns.rows(rows, links),
+            Batch::Rows(rows) => match gives {
+                Kind::Spectra => columns.spectra(rows, links, bin_hz(stages)),
+                Kind::Phases => columns.phases(rows, links),
+                Kind::Components | Kind::RegularComponents => {
+                    columns.rows(rows, links, "components");
+                }
+                _ => columns.rows(rows, links, "values"),
+            },
             Batch::Windows(windows) => {
                 let has = |kind: fn(&Type) -> bool| stages.iter().any(|stage| kind(&stage.does));
                 columns.windows(windows, links);
@@ -196,15 +210,33 @@ impl Columns {
         });
     }
 
-    fn rows(&mut self, rows: &[Row], links: &Links) {
+    fn rows(&mut self, rows: &[Row], links: &Links, values: &str) {
         self.integers("time_us", rows, |row| Some(row.time_us));
         self.links(rows, links, |row| row.link);
         self.texts("fate", rows, |row| Some(fate(row).to_owned()));
         self.floats("log_rms", rows, |row| {
             (!row.values.is_empty()).then_some(row.log_rms)
         });
+        self.lists(values, rows);
+    }
+
+    fn phases(&mut self, rows: &[Row], links: &Links) {
+        self.integers("time_us", rows, |row| Some(row.time_us));
+        self.links(rows, links, |row| row.link);
+        self.texts("fate", rows, |row| Some(fate(row).to_owned()));
+        self.lists("phase_rad", rows);
+    }
+
+    fn spectra(&mut self, rows: &[Row], links: &Links, bin_hz: Option<f64>) {
+        self.integers("time_us", rows, |row| Some(row.time_us));
+        self.links(rows, links, |row| row.link);
+        self.doubles("bin_hz", rows, |_| bin_hz);
+        self.lists("power", rows);
+    }
+
+    fn lists(&mut self, name: &str, rows: &[Row]) {
         let values = rows.iter().map(|row| row.values.clone());
-        self.add("values", Values::Lists(values.collect()));
+        self.add(name, Values::Lists(values.collect()));
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -270,6 +302,18 @@ impl Columns {
             });
         }
     }
+}
+
+/// Distance of two bins of the spectra, Hz.
+fn bin_hz(stages: &[Stage]) -> Option<f64> {
+    let mut places = stages.iter().enumerate();
+    places.find_map(|(place, stage)| match &stage.does {
+        Type::Doppler(of) => {
+            let shape = of.shape(rate_hz(stages, place)?);
+            Some(Doppler::new(0, shape).ok()?.bin_hz())
+        }
+        _ => None,
+    })
 }
 
 fn count(value: usize) -> Option<i64> {

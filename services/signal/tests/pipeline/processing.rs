@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use csi::Frame;
+use dsp::butterworth::{Band, Filter, design};
 use dsp::clock::RegularClock;
+use dsp::doppler::{Doppler, Shape};
 use dsp::hampel::{Scratch, hampel};
+use dsp::pca::Pca;
+use dsp::phase::{Line, Phases, Sanitizer};
 use proptest::prelude::*;
 use proto::signal::v1::{LinkState, SignalWindow};
 use serde_json::json;
@@ -191,6 +195,23 @@ fn pipelines() -> Vec<Vec<Stage>> {
             json!({"type": "clock", "rate_hz": 37.0}),
             json!({"type": "band_pass", "low_hz": 0.5, "high_hz": 5, "order": 3}),
         ]),
+        stages(&[
+            gain.clone(),
+            json!({"type": "pca", "components": 3, "every_rows": 40, "memory_rows": 200}),
+            json!({"type": "clock", "rate_hz": 50}),
+            json!({"type": "high_pass", "edge_hz": 1}),
+            json!({"type": "doppler", "window_s": 0.4, "hop_s": 0.1}),
+        ]),
+        stages(&[
+            gain.clone(),
+            json!({"type": "clock", "rate_hz": 50}),
+            json!({"type": "low_pass", "edge_hz": 8, "order": 3}),
+            json!({"type": "pca", "every_rows": 25}),
+        ]),
+        stages(&[
+            validate.clone(),
+            json!({"type": "phase", "line": "shared_slope"}),
+        ]),
     ]
 }
 
@@ -213,7 +234,12 @@ proptest! {
 
 /// Rows of a table: time and values.
 fn rows(table: &Table) -> Vec<(i64, Vec<f32>)> {
-    let Some(Values::Lists(values)) = table.column("values") else {
+    lists(table, "values")
+}
+
+/// Rows of a table: time and what is in that column.
+fn lists(table: &Table, name: &str) -> Vec<(i64, Vec<f32>)> {
+    let Some(Values::Lists(values)) = table.column(name) else {
         panic!("{table:?}")
     };
     let times = integers(table, "time_us").into_iter().map(Option::unwrap);
@@ -274,6 +300,135 @@ fn the_clock_over_chunks_is_the_clock_over_the_whole() {
         let time = times[0] + (tick as f64 * 1e6 / rate).round() as i64;
         assert_eq!(ticks.get(&time).map(|row| row[3]), value, "tick {tick}");
     }
+}
+
+/// The frames of one link of a recording, and places at which chunks end.
+fn one_link(mut frames: Vec<Frame>) -> (Vec<Frame>, Vec<usize>) {
+    let first = frames[0].clone();
+    frames.retain(|f| (f.transmitter, f.layout.name) == (first.transmitter, first.layout.name));
+    frames.truncate(3000);
+    assert!(frames.len() > 1000, "{}", frames.len());
+    (frames, vec![1, 2, 333, 334, 800])
+}
+
+/// The pipeline over the chunks, with a restart behind each, and over the whole: the same to the last bit.
+fn either_way(stages: &[Stage], frames: &[Frame], ends: &[usize]) -> Table {
+    let table = run(stages, frames, ends, true);
+    assert_eq!(
+        format!("{table:?}"),
+        format!("{:?}", whole(stages, frames)),
+        "chunks show"
+    );
+    table
+}
+
+#[test]
+fn filters_components_spectra_and_phases_of_a_recording_are_those_of_dsp() {
+    let name = "espectre-movement-s3-20260117-222626";
+    let recording = recordings::require_or_skip!(name);
+    let (frames, ends) = one_link(source::recorded(&recording));
+    let list = |more: &[serde_json::Value]| {
+        let mut all = vec![json!({"type": "gain"})];
+        all.extend_from_slice(more);
+        stages(&all)
+    };
+    let rate = 80.0;
+    let clock = json!({"type": "clock", "rate_hz": rate});
+    let regular = rows(&whole(&list(std::slice::from_ref(&clock)), &frames));
+    let width = regular[0].1.len();
+
+    for (stage, order, band) in [
+        (
+            json!({"type": "low_pass", "edge_hz": 6, "order": 3}),
+            3,
+            Band::Low(6.0),
+        ),
+        (
+            json!({"type": "high_pass", "edge_hz": 1.5, "order": 5}),
+            5,
+            Band::High(1.5),
+        ),
+    ] {
+        let table = either_way(&list(&[clock.clone(), stage]), &frames, &ends);
+        let mut filter = Filter::new(design(order, band, rate).unwrap(), width);
+        let mut before = i64::MIN;
+        let direct = regular.iter().cloned().map(|(time, mut row)| {
+            if time.saturating_sub(before) > (1.5e6 / rate) as i64 {
+                filter.settle(&row);
+            }
+            before = time;
+            filter.push(&mut row);
+            (time, row)
+        });
+        assert_eq!(rows(&table), direct.collect::<Vec<_>>(), "{band:?}");
+    }
+
+    let pca = json!({"type": "pca", "components": 4, "memory_rows": 300, "every_rows": 50});
+    let plain = rows(&whole(&list(&[]), &frames));
+    for (input, stages) in [
+        (&plain, list(std::slice::from_ref(&pca))),
+        (&regular, list(&[clock.clone(), pca])),
+    ] {
+        let mut direct = Vec::new();
+        let mut pca = Pca::new(width, 300.0);
+        for (index, (time, row)) in input.iter().filter(|(_, row)| !row.is_empty()).enumerate() {
+            assert!(pca.push(row));
+            if (index + 1) % 50 == 0 {
+                assert!(pca.decompose() >= 4);
+            }
+            if index + 1 >= 50 {
+                let mut out = Vec::new();
+                pca.project(row, 0..4, &mut out);
+                direct.push((*time, out));
+            }
+        }
+        let table = either_way(&stages, &frames, &ends);
+        assert!(direct.len() > 500, "{}", direct.len());
+        assert_eq!(lists(&table, "components"), direct);
+    }
+
+    let spectrum = json!({"type": "doppler", "window_s": 0.5, "hop_s": 0.1});
+    let table = either_way(&list(&[clock, spectrum]), &frames, &ends);
+    let shape = Shape {
+        rate_hz: rate,
+        window_s: 0.5,
+        hop_s: 0.1,
+    };
+    let mut doppler = Doppler::new(width, shape).unwrap();
+    let mut direct = Vec::new();
+    for (time, row) in &regular {
+        if doppler.push(*time, row) {
+            direct.push((*time, doppler.power().to_vec()));
+        }
+    }
+    assert!(direct.len() > 50, "{}", direct.len());
+    assert_eq!(lists(&table, "power"), direct);
+    let Some(Values::Doubles(bins)) = table.column("bin_hz") else {
+        panic!("{table:?}")
+    };
+    assert!(bins.iter().all(|bin| *bin == Some(80.0 / 64.0)));
+
+    let table = either_way(&stages(&[json!({"type": "phase"})]), &frames, &ends);
+    let layout = &frames[0].layout;
+    let antennas = usize::from(frames[0].antennas);
+    let sanitizer = Sanitizer::new(&layout.subcarriers, &layout.valid, antennas);
+    let mut known = 0;
+    for (frame, (time, row)) in frames.iter().zip(lists(&table, "phase_rad")) {
+        let mut phases = Phases::default();
+        sanitizer
+            .sanitize(&frame.samples, Line::Each, &mut phases)
+            .unwrap();
+        assert_eq!(
+            (frame.receive_time_us, phases.radians.len()),
+            (time, row.len())
+        );
+        for ((value, radians), is_known) in row.iter().zip(&phases.radians).zip(&phases.known) {
+            assert_eq!(value.is_nan(), !is_known);
+            assert!(!is_known || value == radians, "{value} {radians}");
+            known += usize::from(*is_known);
+        }
+    }
+    assert!(known > 10_000, "{known}");
 }
 
 #[test]

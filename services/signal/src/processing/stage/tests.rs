@@ -33,6 +33,10 @@ fn what_fits() {
     assert_eq!(judged(json!([{"type": "gain"}])), Ok(Kind::Power));
     let clock = json!([{"type": "validate"}, {"type": "gain"}, {"type": "hampel", "half": 2.0}, {"type": "clock", "rate_hz": 50}]);
     assert_eq!(judged(clock), Ok(Kind::Regular));
+    let spectra = json!([{"type": "gain"}, {"type": "pca"}, {"type": "clock"}, {"type": "band_pass"}, {"type": "doppler"}]);
+    assert_eq!(judged(spectra), Ok(Kind::Spectra));
+    let phases = json!([{"type": "validate"}, {"type": "phase", "line": "shared_slope"}]);
+    assert_eq!(judged(phases), Ok(Kind::Phases));
     let all = json!([{"type": "validate"}, {"type": "gain"}, {"type": "window"}, {"type": "motion"}, {"type": "decision"}, {"type": "activity"}]);
     assert_eq!(judged(all), Ok(Kind::Decisions));
 }
@@ -62,7 +66,7 @@ fn the_stage_and_what_does_not_fit_are_named() {
     );
     refused(
         json!([{"type": "gian"}]),
-        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, band_pass, window, motion, decision, activity",
+        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, low_pass, high_pass, band_pass, pca, doppler, phase, window, motion, decision, activity",
     );
     refused(
         json!([{"type": "gain"}, {"type": "hampel", "half": 0}]),
@@ -75,6 +79,40 @@ fn the_stage_and_what_does_not_fit_are_named() {
     refused(
         json!([{"type": "gain"}, {"type": "clock", "rate_hz": 1}, {"type": "band_pass"}]),
         "stage 3 \"band_pass\": Pass(0.1, 0.6) in Hz is not possible at 1 samples a second",
+    );
+    let clocked = |last: Value| json!([{"type": "gain"}, {"type": "clock", "rate_hz": 20}, last]);
+    refused(
+        clocked(json!({"type": "low_pass"})),
+        "stage 3 \"low_pass\": Low(10.0) in Hz is not possible at 20 samples a second",
+    );
+    refused(
+        clocked(json!({"type": "high_pass", "order": 13})),
+        "stage 3 \"high_pass\": order 13; 1 to 12 are possible",
+    );
+    refused(
+        clocked(json!({"type": "doppler", "window_s": 0.2})),
+        "stage 3 \"doppler\": window_s = 0.2: 4 samples in a window of 0.2 s at 20 Hz; 8 to 1024 are possible",
+    );
+    refused(
+        clocked(json!({"type": "doppler", "hop_s": 0.02})),
+        "stage 3 \"doppler\": hop_s = 0.02: shorter than a tick at 20 Hz",
+    );
+    refused(
+        clocked(json!({"type": "pca", "components": 65})),
+        "stage 3 \"pca\": components = 65: must be from 1 to 64",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "pca"}, {"type": "doppler"}]),
+        "stage 3 \"doppler\" takes regular or regular components, and \"pca\" before it gives components",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "pca"}, {"type": "window"}]),
+        "stage 3 \"window\" takes power, and \"pca\" before it gives components",
+    );
+    let line = judged(json!([{"type": "phase", "line": "bent"}])).unwrap_err();
+    assert!(
+        line.starts_with("stage 1 \"phase\": unknown variant `bent`"),
+        "{line}"
     );
     let unknown = judged(json!([{"type": "gain"}, {"type": "clock", "rate": 3}])).unwrap_err();
     assert!(
@@ -102,7 +140,7 @@ fn every_type_reads_its_own_parameters_and_gives_what_it_says() {
 proptest! {
     /// Whatever is accepted is a chain; whatever is refused breaks at the stage that is named, and not before.
     #[test]
-    fn a_chain_or_the_first_break(picks in prop::collection::vec(0_usize..9, 1..10)) {
+    fn a_chain_or_the_first_break(picks in prop::collection::vec(0..Type::all().len(), 1..10)) {
         let types = Type::all();
         let stages: Vec<Stage> = picks.iter().enumerate()
             .map(|(index, pick)| Stage { name: format!("s{index}"), does: types[*pick].clone() })

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use dsp::gain::{GainBlocks, GainError};
 
 use super::{StageError, Work};
-use crate::order::Place;
 use crate::processing::batch::{Batch, Fate, Links, MOST_LINKS, Row, Tracked};
 
 /// Divides the gain out of each frame. What it keeps follows from the links.
@@ -40,12 +39,10 @@ impl Gain {
         });
         let mut values = Vec::with_capacity(blocks.width());
         let normalised = blocks.normalise(&frame.samples, &mut values);
-        let fate = match (place, &normalised) {
-            (Some(Place::Repeated), _) => Fate::Repeated,
-            (Some(Place::Late), _) => Fate::Late,
-            (_, Err(GainError::NoEnergy { .. })) => Fate::NoEnergy,
-            (_, Err(_)) => Fate::Faulty,
-            (_, Ok(_)) => Fate::Taken,
+        let fate = match &normalised {
+            Err(GainError::NoEnergy { .. }) => Fate::NoEnergy,
+            Err(_) => Fate::Faulty,
+            Ok(_) => Fate::Taken,
         };
         let (log_rms, inverse_power) = match normalised {
             Ok(gain) => (gain.log_rms, gain.inverse_power),
@@ -54,22 +51,11 @@ impl Gain {
                 (0.0, 0.0)
             }
         };
-        let time_us = frame.receive_time_us;
         Ok(Row {
-            link: number,
-            time_us,
-            sample_us: frame.time_us(),
-            fate,
-            missed: match place {
-                Some(Place::Next { missed }) => Some(missed),
-                Some(_) => Some(0),
-                None => None,
-            },
-            restarted: place == Some(Place::Restarted),
             values,
             log_rms,
             inverse_power,
-            samples: frame.samples,
+            ..Row::of(number, frame, place, fate)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `band_pass`: a Butterworth band over rows on a regular clock, by [`dsp::butterworth`].
+//! `low_pass`, `high_pass` and `band_pass`: Butterworth filters over rows on a regular clock, by [`dsp::butterworth`].
 //!
 //! A series begins, and begins anew behind a gap, as if its first row had stood there for ever: no transient from 0.
 
@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{StageError, StateError, Work, read, write};
 use crate::processing::batch::{Batch, Links, Row};
-use crate::processing::stage;
 
 /// Ticks that are more than so many periods apart have a gap between them.
 const GAP: f64 = 1.5;
@@ -28,18 +27,17 @@ struct Kept {
 }
 
 /// The filter, one for each link.
-pub struct BandPass {
+pub struct Butterworth {
     sections: Vec<Section>,
     period_us: f64,
     series: BTreeMap<u32, Series>,
 }
 
-impl BandPass {
+impl Butterworth {
     /// For rows of `rate_hz` ticks a second. The band was checked before: one that is not possible would let all through.
-    pub fn new(of: &stage::BandPass, rate_hz: f64) -> Self {
-        let band = Band::Pass(of.low_hz, of.high_hz);
+    pub fn new((order, band): (usize, Band), rate_hz: f64) -> Self {
         Self {
-            sections: design(of.order, band, rate_hz).unwrap_or_default(),
+            sections: design(order, band, rate_hz).unwrap_or_default(),
             period_us: 1e6 / rate_hz,
             series: BTreeMap::new(),
         }
@@ -61,7 +59,7 @@ impl BandPass {
     }
 }
 
-impl Work for BandPass {
+impl Work for Butterworth {
     fn push(&mut self, batch: Batch, _: &mut Links) -> Result<Batch, StageError> {
         let Batch::Rows(mut rows) = batch else {
             return Err(StageError::Input);
