@@ -8,9 +8,11 @@
 //! restart, so that a fan is not motion again for as long as the history takes.
 
 use csi::{Frame, SampleFormat};
-use dsp::breathing::{Breathing, Rate, Unknown};
+use dsp::breathing::{Breathing, Cell, Rate, Source, State, Unknown};
 use dsp::gain::GainBlocks;
 use dsp::mover::{self, SteadyFinder};
+use num_complex::Complex32;
+use serde::{Deserialize, Serialize};
 
 use crate::detector::{LinkState, Reason, Verdict};
 
@@ -25,7 +27,7 @@ pub const LONGEST_S: f64 = dsp::breathing::LONGEST_WINDOW_S;
 pub const MOST_PAIRS: usize = 3;
 
 /// Why there is no rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Absent {
     /// Too little still time since the link began, since motion, or since another process had the link.
     TooShort,
@@ -88,6 +90,55 @@ impl Breath {
     }
 }
 
+/// [`Source`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Source")]
+enum WrittenSource {
+    Amplitude,
+    Phase,
+}
+
+/// [`Rate`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Rate")]
+struct WrittenRate {
+    bpm: f64,
+    snr_db: f64,
+    peak: f64,
+    coverage: f64,
+    window_s: f64,
+    #[serde(with = "WrittenSource")]
+    source: Source,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptRate(#[serde(with = "WrittenRate")] Rate);
+
+/// [`Cell`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Cell")]
+struct WrittenCell {
+    index: i64,
+    frames: u32,
+    after_us: i64,
+    squares: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptCell(#[serde(with = "WrittenCell")] Cell, Vec<f32>);
+
+/// What a [`Monitor`] rests on, but for what moves steadily.
+#[derive(Serialize, Deserialize)]
+pub struct Kept {
+    cells: Vec<KeptCell>,
+    pairs: Vec<(Vec<Complex32>, f32)>,
+    previous_us: Option<i64>,
+    first_us: Option<i64>,
+    began_us: Option<i64>,
+    rate: Result<KeptRate, Absent>,
+    window_s: f64,
+}
+
 /// The history of one link.
 #[derive(Debug)]
 pub struct Monitor {
@@ -104,9 +155,14 @@ impl Monitor {
     /// For frames like this one, whose rows `blocks` makes.
     #[must_use]
     pub fn new(frame: &Frame, blocks: &GainBlocks) -> Self {
-        let antennas = usize::from(frame.antennas);
+        Self::of(blocks, frame.antennas, &pairs(frame))
+    }
+
+    /// For frames whose rows `blocks` makes, with these [`pairs`] of antennas.
+    #[must_use]
+    pub fn of(blocks: &GainBlocks, antennas: u8, pairs: &[(usize, usize)]) -> Self {
         Self {
-            history: Box::new(Breathing::new(blocks, antennas, &pairs(frame))),
+            history: Box::new(Breathing::new(blocks, usize::from(antennas), pairs)),
             first_us: None,
             began_us: None,
             mover: None,
@@ -116,8 +172,12 @@ impl Monitor {
 
     /// Takes a frame and its row of normalised power.
     pub fn push(&mut self, frame: &Frame, row: &[f32]) {
-        let time_us = frame.receive_time_us;
-        if self.history.push(time_us, row, &frame.samples) {
+        self.take(frame.receive_time_us, row, &frame.samples);
+    }
+
+    /// Takes the row and the samples of a frame of that time.
+    pub fn take(&mut self, time_us: i64, row: &[f32], samples: &[Complex32]) {
+        if self.history.push(time_us, row, samples) {
             self.first_us.get_or_insert(time_us);
             self.began_us.get_or_insert(time_us);
         }
@@ -151,6 +211,38 @@ impl Monitor {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn mover_uhz(&self) -> Option<u64> {
         self.mover.map(|(frequency, _)| (frequency * 1e6) as u64)
+    }
+
+    /// The whole history, for a checkpoint.
+    #[must_use]
+    pub fn save(&self) -> Kept {
+        let state = self.history.state();
+        let cells = state.cells.into_iter();
+        Kept {
+            cells: cells.map(|(cell, sums)| KeptCell(cell, sums)).collect(),
+            pairs: state.pairs,
+            previous_us: state.previous_us,
+            first_us: self.first_us,
+            began_us: self.began_us,
+            rate: self.latest.rate.map(KeptRate),
+            window_s: self.latest.window_s,
+        }
+    }
+
+    /// Takes up a whole history. Gives whether it is one of such frames.
+    pub fn restore(&mut self, kept: Kept) -> bool {
+        let cells = kept.cells.into_iter();
+        self.first_us = kept.first_us;
+        self.began_us = kept.began_us;
+        self.latest = Breath {
+            rate: kept.rate.map(|rate| rate.0),
+            window_s: kept.window_s,
+        };
+        self.history.resume(State {
+            cells: cells.map(|cell| (cell.0, cell.1)).collect(),
+            pairs: kept.pairs,
+            previous_us: kept.previous_us,
+        })
     }
 
     /// Takes up what was kept.
@@ -211,7 +303,8 @@ fn absent(unknown: Unknown) -> Absent {
 }
 
 /// Pairs of receive chains, which hang on one clock, that heard the same stream: neighbours first.
-fn pairs(frame: &Frame) -> Vec<(usize, usize)> {
+#[must_use]
+pub fn pairs(frame: &Frame) -> Vec<(usize, usize)> {
     if frame.format == SampleFormat::Af32 {
         return Vec::new();
     }

@@ -30,6 +30,7 @@ use num_complex::Complex32;
 
 use crate::gain::GainBlocks;
 use crate::mover::{self, Steady, SteadyFinder};
+pub use cells::Cell;
 use cells::Cells;
 pub use rate::{Period, RateFinder};
 
@@ -162,6 +163,17 @@ struct Pair {
     second: usize,
     mean: Vec<Complex32>,
     frames: f32,
+}
+
+/// What a [`Breathing`] rests on: enough to go on as if it had never stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The cells that hold a frame, each with the sums of its streams.
+    pub cells: Vec<(Cell, Vec<f32>)>,
+    /// The slow mean of each pair of antennas, and the frames in it.
+    pub pairs: Vec<(Vec<Complex32>, f32)>,
+    /// Time of the last frame, microseconds.
+    pub previous_us: Option<i64>,
 }
 
 impl Breathing {
@@ -332,6 +344,38 @@ impl Breathing {
             pair.mean.fill(Complex32::default());
             pair.frames = 0.0;
         }
+    }
+
+    /// What is to be kept; see [`resume`](Self::resume).
+    #[must_use]
+    pub fn state(&self) -> State {
+        let pairs = self.pairs.iter();
+        State {
+            cells: self.cells.kept(),
+            pairs: pairs.map(|pair| (pair.mean.clone(), pair.frames)).collect(),
+            previous_us: self.previous_us,
+        }
+    }
+
+    /// Takes up what [`state`](Self::state) of one for the same frames gave. Gives whether it fits; where it does not, all is
+    /// forgotten.
+    pub fn resume(&mut self, state: State) -> bool {
+        let fits = state.pairs.len() == self.pairs.len()
+            && state
+                .pairs
+                .iter()
+                .all(|(mean, _)| mean.len() == self.valid.len())
+            && self.cells.resume(&state.cells);
+        if !fits {
+            self.clear();
+            return false;
+        }
+        for (pair, (mean, frames)) in self.pairs.iter_mut().zip(state.pairs) {
+            pair.mean = mean;
+            pair.frames = frames;
+        }
+        self.previous_us = state.previous_us;
+        true
     }
 
     /// Forgets all frames.

@@ -5,6 +5,7 @@ use dsp::motion::Motion;
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
+use crate::breathing::{Breath, pairs};
 use crate::detector::{Counts, Verdict};
 use crate::link::{LinkKey, ppdu_name};
 use crate::order::Place;
@@ -75,6 +76,10 @@ pub struct Row {
 }
 
 impl Row {
+    fn bytes(&self) -> usize {
+        size_of_val(self.samples.as_slice()) + size_of_val(self.values.as_slice())
+    }
+
     /// The row of a frame, still without values: `fate` is what the stage made of its samples, which its place in the
     /// device's order may outdo.
     #[must_use]
@@ -139,6 +144,10 @@ pub struct Window {
     pub motion: Option<Motion>,
     /// What `decision` said.
     pub verdict: Option<Verdict>,
+    /// Rows of the frames that came since the window before, for the stages that go back to them; otherwise empty.
+    pub fresh: Vec<Row>,
+    /// What `breathing` found; absent without it.
+    pub breath: Option<Breath>,
     /// What `activity` measured; empty where the window did not earn any.
     pub features: Vec<f32>,
 }
@@ -150,13 +159,13 @@ impl Batch {
         let complex = size_of::<Complex32>();
         let bytes: usize = match self {
             Self::Frames(frames) => frames.iter().map(|f| f.frame.samples.len() * complex).sum(),
-            Self::Rows(rows) => rows
-                .iter()
-                .map(|row| row.samples.len() * complex + row.values.len() * 4)
-                .sum(),
+            Self::Rows(rows) => rows.iter().map(Row::bytes).sum(),
             Self::Windows(windows) => windows
                 .iter()
-                .map(|w| (w.values.len() + w.powers.len() + w.features.len()) * 4)
+                .map(|w| {
+                    let fresh: usize = w.fresh.iter().map(Row::bytes).sum();
+                    (w.values.len() + w.powers.len() + w.features.len()) * 4 + fresh
+                })
                 .sum(),
         };
         bytes as u64
@@ -182,6 +191,8 @@ pub struct LinkInfo {
     pub subcarriers: Vec<i16>,
     /// Whether each carries a channel estimate.
     pub valid: Vec<bool>,
+    /// Pairs of antennas whose phase can be held against one another.
+    pub pairs: Vec<(usize, usize)>,
     format: u8,
     samples: Samples,
 }
@@ -261,6 +272,7 @@ impl Links {
                     },
                     subcarriers: frame.layout.subcarriers.to_vec(),
                     valid: frame.layout.valid.to_vec(),
+                    pairs: pairs(frame),
                     format: format_code(frame.format),
                     samples: match frame.format {
                         SampleFormat::Ci8 | SampleFormat::Ci16 => Samples::Integers,

@@ -172,6 +172,8 @@ parameters! {
         /// Longest time without a frame inside a window, seconds.
         max_gap_s: f64 = Settings::default().max_gap_s,
     }
+    /// Parameters of `breathing`: none.
+    Breathing {}
     /// Parameters of `activity`: none.
     Activity {}
 }
@@ -225,6 +227,8 @@ pub enum Type {
     Motion(MotionStatistic),
     /// Decides on motion.
     Decision(Decision),
+    /// Measures the breathing rate of links that are still.
+    Breathing(Breathing),
     /// Measures the activity features of windows.
     Activity(Activity),
 }
@@ -340,6 +344,7 @@ impl Type {
             Self::Window(Window::default()),
             Self::Motion(MotionStatistic::default()),
             Self::Decision(Decision::default()),
+            Self::Breathing(Breathing::default()),
             Self::Activity(Activity::default()),
         ]
     }
@@ -361,6 +366,7 @@ impl Type {
             Self::Window(_) => "window",
             Self::Motion(_) => "motion",
             Self::Decision(_) => "decision",
+            Self::Breathing(_) => "breathing",
             Self::Activity(_) => "activity",
         }
     }
@@ -413,6 +419,9 @@ impl Type {
             Self::Decision(_) => {
                 "Decides on each window: motion, still, or unknown with the reason."
             }
+            Self::Breathing(_) => {
+                "Measures the breathing rate of each link over its still time so far, 30 to 60 s, or says why there is none."
+            }
             Self::Activity(_) => {
                 "Measures the activity features of each window; where it was decided on, only of those that are not unknown."
             }
@@ -441,6 +450,7 @@ impl Type {
             Self::Window(_) => &[(Power, Windows)],
             Self::Motion(_) => &[(Windows, Motion)],
             Self::Decision(_) => &[(Motion, Decisions)],
+            Self::Breathing(_) => &[(Decisions, Decisions)],
             Self::Activity(_) => &[(Windows, Windows), (Motion, Motion), (Decisions, Decisions)],
         }
     }
@@ -509,6 +519,7 @@ impl Type {
             | Self::Gain(_)
             | Self::Phase(_)
             | Self::Motion(_)
+            | Self::Breathing(_)
             | Self::Activity(_) => Ok(()),
         }
     }

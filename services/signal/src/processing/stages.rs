@@ -4,6 +4,7 @@
 //! into a checkpoint and take it up again, to the last bit.
 
 mod activity;
+mod breathing;
 mod butterworth;
 mod clock;
 mod decision;
@@ -94,6 +95,9 @@ pub fn build(stages: &[Stage]) -> Vec<Box<dyn Work>> {
     let powers = stages
         .iter()
         .any(|stage| matches!(stage.does, Type::Activity(_)));
+    let fresh = stages
+        .iter()
+        .any(|stage| matches!(stage.does, Type::Breathing(_)));
     let rate = |place: usize| rate_hz(stages, place).unwrap_or_default();
     let one = |(place, stage): (usize, &Stage)| -> Box<dyn Work> {
         match &stage.does {
@@ -109,9 +113,17 @@ pub fn build(stages: &[Stage]) -> Vec<Box<dyn Work>> {
             Type::Pca(of) => Box::new(pca::Components::new(of)),
             Type::Doppler(of) => Box::new(doppler::Spectra::new(of.shape(rate(place)))),
             Type::Phase(of) => Box::new(phase::Phase::new(of)),
-            Type::Window(of) => Box::new(window::Windows::new(of, powers)),
+            Type::Window(of) => Box::new(window::Windows::new(of, powers, fresh)),
             Type::Motion(_) => Box::new(motion::Statistic::default()),
             Type::Decision(of) => Box::new(decision::Decision::new(of)),
+            Type::Breathing(_) => {
+                let mut before = stages.iter().take(place).rev().map(|stage| &stage.does);
+                let window = before.find_map(|does| match does {
+                    Type::Window(window) => Some(window.clone()),
+                    _ => None,
+                });
+                Box::new(breathing::Breathing::new(&window.unwrap_or_default()))
+            }
             Type::Activity(_) => Box::new(activity::Activity),
         }
     };

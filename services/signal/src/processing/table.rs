@@ -125,6 +125,9 @@ impl Table {
                 if gives == Kind::Decisions {
                     columns.decisions(windows);
                 }
+                if has(|does| matches!(does, Type::Breathing(_))) {
+                    columns.breathing(windows);
+                }
                 if has(|does| matches!(does, Type::Activity(_))) {
                     columns.activity(windows);
                 }
@@ -293,6 +296,17 @@ impl Columns {
             Some(w.verdict?.reason?.code().to_owned())
         });
         self.floats("quality", windows, |w| Some(w.counts.quality()));
+    }
+
+    fn breathing(&mut self, windows: &[Window]) {
+        let rate = |window: &Window| window.breath?.rate.ok();
+        self.doubles("breaths_per_minute", windows, |w| Some(rate(w)?.bpm));
+        self.texts("breathing_reason", windows, |w| {
+            Some(w.breath?.rate.err()?.code().to_owned())
+        });
+        self.doubles("breathing_snr_db", windows, |w| Some(rate(w)?.snr_db));
+        self.doubles("breathing_peak", windows, |w| Some(rate(w)?.peak));
+        self.doubles("breathing_window_s", windows, |w| Some(w.breath?.window_s));
     }
 
     fn activity(&mut self, windows: &[Window]) {

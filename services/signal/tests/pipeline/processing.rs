@@ -177,11 +177,25 @@ fn losses_disorder_zeros_layouts_and_restarts_are_counted_as_the_live_path_count
     );
 }
 
+/// The live path up to breathing.
+fn breathing() -> Vec<serde_json::Value> {
+    let types = [
+        "validate",
+        "gain",
+        "window",
+        "motion",
+        "decision",
+        "breathing",
+    ];
+    types.iter().map(|kind| json!({"type": kind})).collect()
+}
+
 /// Each type of stage that gives rows or windows.
 fn pipelines() -> Vec<Vec<Stage>> {
     let (gain, validate) = (json!({"type": "gain"}), json!({"type": "validate"}));
     vec![
         built_in("features"),
+        stages(&breathing()),
         stages(&[
             validate.clone(),
             gain.clone(),
@@ -300,6 +314,26 @@ fn the_clock_over_chunks_is_the_clock_over_the_whole() {
         let time = times[0] + (tick as f64 * 1e6 / rate).round() as i64;
         assert_eq!(ticks.get(&time).map(|row| row[3]), value, "tick {tick}");
     }
+}
+
+#[test]
+fn the_breathing_rates_of_a_recording_are_those_of_the_live_path() {
+    let recording = recordings::require_or_skip!("csi-respiration-4-19-sn1");
+    let frames = source::recorded(&recording);
+    let live = source::windows(&source::run(&source::inputs(frames.clone())));
+    let ends = [1, 100, frames.len() / 2, frames.len() / 2 + 1];
+    let table = either_way(&stages(&breathing()), &frames, &ends);
+    let Some(Values::Doubles(rates)) = table.column("breaths_per_minute") else {
+        panic!("{:?}", table.columns.len())
+    };
+    let reasons = texts(&table, "breathing_reason");
+    assert_eq!(rates.len(), live.len());
+    for ((rate, reason), window) in rates.iter().zip(&reasons).zip(&live) {
+        assert_eq!(rate.map(|rate| rate as f32), window.breaths_per_minute);
+        assert_ne!(rate.is_some(), reason.is_some(), "one or the other");
+    }
+    let found = rates.iter().flatten().count();
+    assert!(found > 20, "{found} of {}", rates.len());
 }
 
 /// The frames of one link of a recording, and places at which chunks end.

@@ -9,14 +9,17 @@ const CELLS: usize = (LONGEST_WINDOW_S * RATE_HZ) as usize + 40;
 /// A tick is measured where the cells on both sides lie at most so many cells apart.
 const LONGEST_BRIDGE: f64 = 3.5;
 
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    index: i64,
-    frames: u32,
+/// One cell of the clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell {
+    /// Number of the cell since time 0.
+    pub index: i64,
+    /// Frames in it.
+    pub frames: u32,
     /// Sum of the times after the cell's beginning, microseconds.
-    after_us: i64,
+    pub after_us: i64,
     /// Sum over frames and amplitude streams of the squares.
-    squares: f64,
+    pub squares: f64,
 }
 
 const EMPTY: Cell = Cell {
@@ -101,6 +104,41 @@ impl Cells {
             squares += value * value;
         }
         cell.squares += f64::from(squares);
+        true
+    }
+
+    /// The cells that hold a frame, each with its sums.
+    pub fn kept(&self) -> Vec<(Cell, Vec<f32>)> {
+        let width = self.width();
+        let filled = self.cells.iter().enumerate();
+        let filled = filled.filter(|(_, cell)| cell.frames > 0);
+        filled
+            .map(|(slot, cell)| {
+                let sums = self.sums.get(slot * width..(slot + 1) * width);
+                (*cell, sums.unwrap_or_default().to_vec())
+            })
+            .collect()
+    }
+
+    /// Takes up what [`kept`](Self::kept) gave.
+    pub fn resume(&mut self, kept: &[(Cell, Vec<f32>)]) -> bool {
+        let width = self.width();
+        self.clear();
+        for (cell, sums) in kept {
+            let slot = cell.index.rem_euclid(CELLS as i64) as usize;
+            let (Some(place), Some(into)) = (
+                self.cells.get_mut(slot),
+                self.sums.get_mut(slot * width..(slot + 1) * width),
+            ) else {
+                return false;
+            };
+            if sums.len() != width || place.frames > 0 {
+                return false;
+            }
+            *place = *cell;
+            into.copy_from_slice(sums);
+            self.newest = self.newest.max(Some(cell.index));
+        }
         true
     }
 

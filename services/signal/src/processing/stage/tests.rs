@@ -66,7 +66,7 @@ fn the_stage_and_what_does_not_fit_are_named() {
     );
     refused(
         json!([{"type": "gian"}]),
-        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, low_pass, high_pass, band_pass, pca, doppler, phase, window, motion, decision, activity",
+        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, low_pass, high_pass, band_pass, pca, doppler, phase, window, motion, decision, breathing, activity",
     );
     refused(
         json!([{"type": "gain"}, {"type": "hampel", "half": 0}]),

@@ -38,6 +38,7 @@ struct Link {
     begins: bool,
     rows: Rows,
     powers: Option<Rows>,
+    fresh: Vec<Row>,
     phase: PhaseSteadiness,
     tallies: VecDeque<Tally>,
 }
@@ -56,6 +57,7 @@ struct Device {
 pub struct Windows {
     settings: Settings,
     powers: bool,
+    fresh: bool,
     devices: BTreeMap<Option<u8>, Device>,
     /// Places of the valid samples of each link.
     places: BTreeMap<u32, Vec<usize>>,
@@ -64,8 +66,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// `powers`: a later stage goes back to the powers of the frames.
-    pub fn new(of: &stage::Window, powers: bool) -> Self {
+    /// `powers`: a later stage goes back to the powers of the frames; `fresh`: one goes back to the rows since the window before.
+    pub fn new(of: &stage::Window, powers: bool, fresh: bool) -> Self {
         Self {
             settings: Settings {
                 window_s: of.window_s,
@@ -73,6 +75,7 @@ impl Windows {
                 ..Settings::default()
             },
             powers,
+            fresh,
             devices: BTreeMap::new(),
             places: BTreeMap::new(),
             intervals: Vec::new(),
@@ -141,6 +144,9 @@ impl Windows {
                 blocks.places().to_vec()
             });
             link.phase.push(slot, &row.samples, places);
+        }
+        if self.fresh {
+            link.fresh.push(row.clone());
         }
         if let Some(powers) = &mut link.powers {
             self.row.clear();
@@ -255,6 +261,7 @@ impl Device {
                     begins: true,
                     rows: Rows::new(width * usize::from(info.key.antennas)),
                     powers: powers.then(|| Rows::new(info.frame_samples())),
+                    fresh: Vec::new(),
                     phase: PhaseSteadiness::default(),
                     tallies: VecDeque::new(),
                 });
@@ -349,6 +356,8 @@ impl Link {
             counts,
             motion: None,
             verdict: None,
+            fresh: std::mem::take(&mut self.fresh),
+            breath: None,
             features: Vec::new(),
         }
     }
