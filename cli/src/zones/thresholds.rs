@@ -18,6 +18,10 @@ use crate::show::{time, without_nulls};
 /// Rows and columns that a terminal is given.
 const MOST_ROWS: usize = 40;
 const MOST_COLUMNS: usize = 72;
+/// Columns are this many seconds wide at least: spectra come every 50 ms, give or take a frame.
+const LEAST_COLUMN_S: f64 = 0.1;
+/// A column without a spectrum.
+const GAP: char = '/';
 /// Power from none to much.
 const SHADES: [char; 6] = [' ', '.', ':', '+', '#', '@'];
 
@@ -181,18 +185,18 @@ fn sentences(what_if: &WhatIf, wanted: Option<f64>) -> Vec<String> {
     }
     let mut lines = vec![
         format!(
-            "{span}: {:.1} hours observed, {:.1} unknown, {} link{}",
-            what_if.observed_hours,
-            what_if.unknown_hours,
+            "{span}: {} observed, {} unknown, {} link{}",
+            lasted(what_if.observed_hours),
+            lasted(what_if.unknown_hours),
             what_if.links,
             if what_if.links == 1 { "" } else { "s" }
         ),
         format!(
-            "motion began {} times as it was decided then ({:.2} h), {} times with this ({:.2} h)",
-            what_if.recorded_alarms,
-            what_if.recorded_motion_hours,
-            what_if.alarms,
-            what_if.motion_hours
+            "motion began {} as it was decided then ({} in all), {} with this ({} in all)",
+            times(what_if.recorded_alarms),
+            lasted(what_if.recorded_motion_hours),
+            times(what_if.alarms),
+            lasted(what_if.motion_hours)
         ),
     ];
     if let Some(most) = what_if.alarms_per_week_at_most {
@@ -205,6 +209,26 @@ fn sentences(what_if: &WhatIf, wanted: Option<f64>) -> Vec<String> {
         });
     }
     lines
+}
+
+fn times(count: u32) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+/// `44 s`, `12 min`, `3.2 h`
+fn lasted(hours: f64) -> String {
+    let seconds = hours * 3600.0;
+    if seconds < 90.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 5400.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{hours:.1} h")
+    }
 }
 
 /// Windows as they close.
@@ -319,7 +343,7 @@ fn spectrum_object(found: &GetSpectrogramResponse) -> serde_json::Value {
     })
 }
 
-/// Time goes to the right, frequency up; each shade is 10 dB, the strongest cell `@`.
+/// Time goes to the right, frequency up; each shade is 10 dB, the strongest cell `@`. A column without a spectrum is a gap.
 fn picture(found: &GetSpectrogramResponse) -> anyhow::Result<Vec<String>> {
     let bins = found.frequencies_hz.len();
     let rows: Vec<&[f32]> = found.power.chunks(bins.max(1)).collect();
@@ -342,7 +366,13 @@ fn picture(found: &GetSpectrogramResponse) -> anyhow::Result<Vec<String>> {
         lines.push("no power at any frequency: the channel stands still".to_owned());
         return Ok(lines);
     }
-    let (high, wide) = (bins.div_ceil(MOST_ROWS), rows.len().div_ceil(MOST_COLUMNS));
+    let columns = columns(found, rows);
+    if columns.iter().any(Vec::is_empty) {
+        lines.push(format!(
+            "{GAP} where frames were missing: no window reaches over a gap"
+        ));
+    }
+    let high = bins.div_ceil(MOST_ROWS);
     for first in (0..bins).step_by(high).rev() {
         let last = (first + high).min(bins);
         let frequency = found.frequencies_hz.get(first).copied().unwrap_or_default();
@@ -350,8 +380,11 @@ fn picture(found: &GetSpectrogramResponse) -> anyhow::Result<Vec<String>> {
             .path_speeds_m_s
             .get(first)
             .map_or_else(String::new, |speed| format!("{speed:5.2} m/s "));
-        let cells = rows.chunks(wide).map(|columns| {
-            let cell = columns
+        let cells = columns.iter().map(|column| {
+            if column.is_empty() {
+                return GAP;
+            }
+            let cell = column
                 .iter()
                 .filter_map(|row| row.get(first..last))
                 .flatten()
@@ -363,6 +396,27 @@ fn picture(found: &GetSpectrogramResponse) -> anyhow::Result<Vec<String>> {
         lines.push(format!("{frequency:6.1} Hz {speed}|{cells}|"));
     }
     Ok(lines)
+}
+
+/// The spectra of each column of the picture, by their times.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
+fn columns<'a>(found: &GetSpectrogramResponse, rows: Vec<&'a [f32]>) -> Vec<Vec<&'a [f32]>> {
+    let seconds = |time: &prost_types::Timestamp| time.seconds as f64 + f64::from(time.nanos) / 1e9;
+    let first = found.times.first().map_or(0.0, seconds);
+    let span = found.times.last().map_or(0.0, seconds) - first;
+    let wide = (span / MOST_COLUMNS as f64).max(LEAST_COLUMN_S);
+    let mut columns = vec![Vec::new(); (span / wide) as usize + 1];
+    for (time, row) in found.times.iter().zip(rows) {
+        let place = ((seconds(time) - first) / wide).max(0.0) as usize;
+        if let Some(column) = columns.get_mut(place) {
+            column.push(row);
+        }
+    }
+    columns
 }
 
 /// `@` down to 5 dB below the strongest, then 10 dB each.
@@ -384,18 +438,27 @@ mod tests {
         let found = GetSpectrogramResponse {
             link: "a".into(),
             frequencies_hz: vec![0.0, 5.0, 10.0],
-            times: vec![prost_types::Timestamp::default(); 2],
+            times: [0, 1]
+                .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 })
+                .to_vec(),
             power: vec![0.0, 1.0, 0.001, 0.0, 1.0, 0.001],
             ..GetSpectrogramResponse::default()
         };
         let lines = picture(&found).unwrap();
-        assert_eq!(lines[1], "  10.0 Hz |::|");
-        assert_eq!(lines[2], "   5.0 Hz |@@|");
-        assert_eq!(lines[3], "   0.0 Hz |  |");
+        // A second apart, and nothing in between.
+        let row = |edge: &str, shade: &str| format!("{edge} Hz |{shade}{}{shade}|", "/".repeat(9));
+        assert!(lines[1].starts_with("/ where frames were missing"));
+        assert_eq!(lines[2], row("  10.0", ":"));
+        assert_eq!(lines[3], row("   5.0", "@"));
+        assert_eq!(lines[4], row("   0.0", " "));
     }
 
     #[test]
     fn what_was_not_observed_is_said() {
+        assert_eq!(
+            [0.01, 0.5, 30.0].map(lasted),
+            ["36 s", "30 min", "30.0 h"].map(String::from)
+        );
         let lines = sentences(&WhatIf::default(), None);
         assert!(lines[0].starts_with("nothing was observed"));
         let short = WhatIf {

@@ -212,6 +212,19 @@ fn changed(zone: &Name) -> Status {
     refuse(Code::Aborted, "ETAG_MISMATCH", message)
 }
 
+/// A threshold that was found, where the time observed is long enough to support the rate; else none below the service's own.
+fn supported(default: &Settings, past: &what_if::Past, per_week: f64, found: f64) -> f64 {
+    let outcome = past.with(&Setting {
+        threshold: found,
+        release: default.release / default.threshold * found,
+        rearm_us: micros(default.rearm_s),
+    });
+    match per_week_at_most(outcome.with.alarms, outcome.observed_us) {
+        Some(most) if most <= per_week => found,
+        _ => found.max(default.threshold),
+    }
+}
+
 /// The threshold that was asked for, and what becomes of the past with it.
 fn judge(
     default: &Settings,
@@ -224,13 +237,14 @@ fn judge(
     let past = what_if::Past::new(stretches, start_us, end_us, rearm_us);
     if let Some(per_week) = per_week {
         let found = past.threshold_for(per_week, default.release / default.threshold);
-        thresholds.motion = Some(found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             refuse(
                 Code::FailedPrecondition,
                 "NO_THRESHOLD",
                 "no threshold keeps to that rate in this span: nothing was observed in it, or something moved all the time",
             )
-        })?);
+        })?;
+        thresholds.motion = Some(supported(default, &past, per_week, found));
     }
     let settings = thresholds.settings(default);
     let settings = settings.as_ref().unwrap_or(default);
@@ -240,11 +254,6 @@ fn judge(
         rearm_us,
     });
     let most = per_week_at_most(outcome.with.alarms, outcome.observed_us);
-    if let (Some(wanted), Some(most)) = (per_week, most)
-        && most > wanted
-    {
-        tracing::debug!(wanted, most, "the time observed supports no rate that low");
-    }
     let what_if = pb::WhatIf {
         start_time: Some(timestamp(start_us)),
         end_time: Some(timestamp(end_us)),
