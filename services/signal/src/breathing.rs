@@ -8,7 +8,7 @@
 //! restart, so that a fan is not motion again for as long as the history takes.
 
 use csi::{Frame, SampleFormat};
-use dsp::breathing::{Breathing, Cell, Rate, Source, State, Unknown};
+use dsp::breathing::{Breathing, Cell, Rate, Source, State, Unknown, Work};
 use dsp::gain::GainBlocks;
 use dsp::mover::{self, SteadyFinder};
 use num_complex::Complex32;
@@ -191,6 +191,7 @@ impl Monitor {
         hop_us: i64,
         threshold: f64,
         finder: &mut SteadyFinder,
+        work: &mut Work,
     ) -> Option<f64> {
         let first_us = self.first_us.unwrap_or(end_us);
         let short = end_us.saturating_sub(first_us) < crate::config::micros(mover::SPAN_S);
@@ -200,7 +201,7 @@ impl Monitor {
             _ => {}
         }
         let known = self.mover.map(|(frequency, _)| frequency);
-        let found = self.history.steady(end_us, known, finder);
+        let found = self.history.steady_in(work, end_us, known, finder);
         let alone = found.filter(|steady| steady.alone(threshold));
         self.mover = alone.map(|steady| (steady.frequency_hz, false));
         alone.map(|steady| steady.frequency_hz)
@@ -253,7 +254,7 @@ impl Monitor {
 
     /// Takes what the window that ends at `end_us` says of motion, looks where it is time to, and gives what is known.
     #[allow(clippy::cast_precision_loss)]
-    pub fn look(&mut self, end_us: i64, hop_us: i64, verdict: &Verdict) -> Breath {
+    pub fn look(&mut self, end_us: i64, hop_us: i64, verdict: &Verdict, work: &mut Work) -> Breath {
         if verdict.state == LinkState::Motion {
             self.history.settle();
             self.began_us = None;
@@ -274,7 +275,7 @@ impl Monitor {
             let rate = if window_s < SHORTEST_S {
                 Err(Absent::TooShort)
             } else {
-                let rate = self.history.estimate(end_us, window_s, true);
+                let rate = self.history.estimate_in(work, end_us, window_s, true);
                 rate.map_err(absent)
             };
             self.latest = Breath { rate, window_s };

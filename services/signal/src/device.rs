@@ -224,7 +224,7 @@ impl Device {
         }
         let announced = published.announced.then_some(published.frame_id);
         match self
-            .link(frame, slot)
+            .link(settings, frame, slot)
             .map(|link| link.push(frame, slot, announced))
         {
             Some(Ok(Taken::Row { quality, complete })) => Fate::Taken {
@@ -244,14 +244,15 @@ impl Device {
         self.slot = None;
     }
 
-    fn link(&mut self, frame: &Frame, slot: i64) -> Option<&mut Link> {
+    fn link(&mut self, settings: &Settings, frame: &Frame, slot: i64) -> Option<&mut Link> {
         let place = match self.links.iter().position(|link| link.fits(frame)) {
             Some(place) => place,
             None => {
                 if self.links.len() >= MOST_LINKS {
                     self.links.remove(0);
                 }
-                let mut link = Link::new(frame, slot, &self.masks);
+                let window_us = settings.hops() * settings.hop_us();
+                let mut link = Link::new(frame, slot, &self.masks, window_us);
                 link.calibrate(self.calibration.as_deref());
                 self.links.push(link);
                 self.links.len() - 1

@@ -190,13 +190,16 @@ pub struct Link {
 pub struct Bench {
     meter: MotionMeter,
     movers: SteadyFinder,
+    breaths: dsp::breathing::Work,
+    features: activity::Work,
     intervals: Vec<i64>,
 }
 
 impl Link {
-    /// A link that begins with `frame` in the hop `slot`, without the subcarriers that `masks` leave out.
+    /// A link that begins with `frame` in the hop `slot`, without the subcarriers that `masks` leave out. Its windows are at most
+    /// `window_us` long.
     #[must_use]
-    pub fn new(frame: &Frame, slot: i64, masks: &[Part]) -> Self {
+    pub fn new(frame: &Frame, slot: i64, masks: &[Part], window_us: i64) -> Self {
         let (layout, antennas) = (&frame.layout, usize::from(frame.antennas));
         let masked = |subcarrier: i16| {
             masks
@@ -211,6 +214,8 @@ impl Link {
             .collect();
         let blocks = GainBlocks::new(&layout.subcarriers, &valid, antennas);
         let all = GainBlocks::new(&layout.subcarriers, &layout.valid, antennas);
+        // One more, where a window does not begin with a cell.
+        let cells = usize::try_from(window_us / activity::CELL_US + 1).unwrap_or_default();
         let kept = (blocks.width() < all.width()).then(|| {
             let places = all.places().iter().enumerate();
             let left = places.filter(|(_, place)| blocks.places().contains(place));
@@ -222,7 +227,7 @@ impl Link {
             kind: Kind::of(frame),
             rows: Rows::new(blocks.width()),
             phase: PhaseSteadiness::default(),
-            extractor: Extractor::new(&layout.subcarriers, antennas),
+            extractor: Extractor::reaching(&layout.subcarriers, antennas, cells),
             monitor: Monitor::new(frame, &blocks),
             baseline: None,
             no_baseline: NoDistance::NotCalibrated,
@@ -473,7 +478,7 @@ impl Link {
             bench,
         );
         self.moving = verdict.state == LinkState::Motion;
-        let breath = self.monitor.look(end_us, hop, &verdict);
+        let breath = self.monitor.look(end_us, hop, &verdict, &mut bench.breaths);
         let distance = match &mut self.baseline {
             _ if masked => Err(NoDistance::Masked),
             Some(baseline) => baseline.distance(first, last),
@@ -481,7 +486,10 @@ impl Link {
         };
         let mut features = Vec::new();
         if verdict.state != LinkState::Unknown {
-            let _ = self.extractor.window(start_us, end_us, &mut features);
+            let work = &mut bench.features;
+            let _ = self
+                .extractor
+                .window_in(work, start_us, end_us, &mut features);
         }
         let (amplitude_mean, amplitude_std) = amplitude(marks);
         let newest = marks
@@ -542,7 +550,13 @@ fn without_mover(
         return verdict;
     };
     let threshold = verdict.threshold;
-    let steady = monitor.steady(end_us, hop_us, threshold, &mut bench.movers);
+    let steady = monitor.steady(
+        end_us,
+        hop_us,
+        threshold,
+        &mut bench.movers,
+        &mut bench.breaths,
+    );
     let Some(frequency_hz) = steady else {
         return verdict;
     };

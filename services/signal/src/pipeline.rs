@@ -120,6 +120,7 @@ pub struct Pipeline {
     masks: Masks,
     bench: Bench,
     closed: Vec<Closed>,
+    key: Key,
     processed_through: u64,
     /// What was kept, until all frames that were processed before have been read again.
     resuming: Option<Kept>,
@@ -147,6 +148,7 @@ impl Pipeline {
             zones: Zones::new(rules),
             bench: Bench::default(),
             closed: Vec::new(),
+            key: Key::default(),
             processed_through: 0,
             resuming: None,
         }
@@ -179,13 +181,20 @@ impl Pipeline {
     }
 
     fn take(&mut self, input: &Input, out: &mut Vec<Output>) {
+        // Its memory is used again: a frame that closes no window allocates nothing.
+        let mut key = std::mem::take(&mut self.key);
+        key.0.clone_from(&input.published.zone);
+        key.1.clone_from(&input.published.device);
+        self.take_of(&key, input, out);
+        self.key = key;
+    }
+
+    fn take_of(&mut self, key: &Key, input: &Input, out: &mut Vec<Output>) {
         let (frame, published) = (&input.frame, &input.published);
-        let key = (published.zone.clone(), published.device.clone());
-        let origin = Origin::of(published);
-        if self.devices.get(&key).is_none_or(|device| {
+        if self.devices.get(key).is_none_or(|device| {
             device.run != published.run_id || device.source != published.source
         }) {
-            if self.devices.len() >= MOST_DEVICES && !self.devices.contains_key(&key) {
+            if self.devices.len() >= MOST_DEVICES && !self.devices.contains_key(key) {
                 return;
             }
             self.zones.forget_device(&key.0, &key.1);
@@ -195,7 +204,7 @@ impl Pipeline {
             device.chosen = self.chosen.get(&published.zone).cloned();
             self.devices.insert(key.clone(), device);
         }
-        let Some(device) = self.devices.get_mut(&key) else {
+        let Some(device) = self.devices.get_mut(key) else {
             return;
         };
         if self
@@ -216,8 +225,13 @@ impl Pipeline {
             &mut self.bench,
             &mut self.closed,
         );
+        let unremarkable = matches!(fate, Fate::Taken { .. }) && !published.announced;
+        if unremarkable && self.closed.is_empty() && !published.last_of_run {
+            return;
+        }
+        let origin = Origin::of(published);
         let axis = (published.source, published.run_id);
-        let told = update_zone(&mut self.zones, &key, axis, &mut self.closed);
+        let told = update_zone(&mut self.zones, key, axis, &mut self.closed);
         if told.is_some() && self.zones.presence(&key.0) == State::Empty {
             device.follow(self.settings.hop_s, self.near);
         }
@@ -228,7 +242,7 @@ impl Pipeline {
         if published.last_of_run {
             self.closed.clear();
             device.finish(settings, &mut self.bench, &mut self.closed);
-            let told = update_zone(&mut self.zones, &key, axis, &mut self.closed);
+            let told = update_zone(&mut self.zones, key, axis, &mut self.closed);
             self.outputs
                 .windows(device, &origin, &self.closed, true, out);
             out.extend(told.map(|changed| zone_output(&key.0, changed)));

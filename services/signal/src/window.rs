@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 /// Numbers kept for one link at most: 16 MB.
 const MOST_NUMBERS: usize = 4 << 20;
+/// One row in so many may lie dropped in front before the rest moves up.
+const KEPT_FOR_EACH: usize = 8;
 
 /// What is kept of a frame besides its row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,7 @@ impl Rows {
         if row.len() != self.width || self.values.len() + row.len() > MOST_NUMBERS {
             return false;
         }
+        make_room(&mut self.values, row.len());
         self.values.extend_from_slice(row);
         self.sample_us.push(sample_us);
         self.marks.push(mark);
@@ -68,7 +71,7 @@ impl Rows {
     pub fn drop_before(&mut self, time_us: i64) {
         let rest = self.marks.get(self.start..).unwrap_or_default();
         self.start += rest.partition_point(|mark| mark.time_us < time_us);
-        if self.start * 2 > self.marks.len() {
+        if self.start * KEPT_FOR_EACH > self.marks.len() {
             self.values
                 .drain(..(self.start * self.width).min(self.values.len()));
             self.sample_us.drain(..self.start.min(self.sample_us.len()));
@@ -101,6 +104,13 @@ impl Rows {
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
+    }
+}
+
+/// Makes room for `more` numbers: an eighth beyond what is there, not as much again. This is most of what a link holds.
+fn make_room(values: &mut Vec<f32>, more: usize) {
+    if values.capacity() - values.len() < more {
+        values.reserve_exact(more.max(values.len() / 8));
     }
 }
 

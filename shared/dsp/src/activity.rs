@@ -79,7 +79,9 @@ const DEEP_FADE: f64 = 0.2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Insufficient {
     /// Shorter or longer than the extractor can serve.
-    #[error("a window of {cells} cells of 100 ms; {MIN_CELLS} to {MAX_CELLS} are possible")]
+    #[error(
+        "a window of {cells} cells of 100 ms; {MIN_CELLS} to {MAX_CELLS} are possible, and no more than are kept"
+    )]
     Span {
         /// Whole cells inside the window asked for.
         cells: usize,
@@ -104,7 +106,8 @@ pub enum Insufficient {
 
 /// Collects one link's frames (one device, transmitter and layout) and computes the features of its windows.
 ///
-/// Memory is bounded by [`MAX_CELLS`] times the samples of a frame; nothing is allocated after the first frame and window.
+/// Memory is bounded by its cells ([`MAX_CELLS`] at most) times the samples of a frame, and as much again while a window is
+/// evaluated, which extractors can share ([`Work`]); nothing is allocated after the first frame and window.
 #[derive(Clone, Debug)]
 pub struct Extractor {
     /// First sample of each gain block, ascending from 0.
@@ -112,13 +115,17 @@ pub struct Extractor {
     /// Samples of a frame; 0 before the first.
     samples: usize,
     valid: Vec<bool>,
-    /// Ring of cells; cell `i` of the grid lies at `i mod MAX_CELLS`.
+    /// Ring of cells; cell `i` of the grid lies at `i` modulo their number.
     cells: Vec<Cell>,
-    /// Sums of normalised amplitude, `MAX_CELLS` rows of `samples`.
+    /// Sums of normalised amplitude, a row of `samples` for each cell.
     sums: Vec<f64>,
     newest: Option<i64>,
     scratch: Statistics,
 }
+
+/// Memory that is in use only while a window is evaluated: one serves any number of extractors, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Work(Statistics);
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
@@ -136,11 +143,18 @@ impl Extractor {
     /// one antenna's samples; an index that repeats begins another training field, with a gain of its own.
     #[must_use]
     pub fn new(subcarriers: &[i16], antennas: usize) -> Self {
+        Self::reaching(subcarriers, antennas, MAX_CELLS)
+    }
+
+    /// The same for windows that end with the newest frame's cell or before and begin at most `cells` cells before the end of
+    /// it: what lies further back is not kept. Cut to [`MIN_CELLS`] and [`MAX_CELLS`].
+    #[must_use]
+    pub fn reaching(subcarriers: &[i16], antennas: usize, cells: usize) -> Self {
         Self {
             blocks: gain_blocks(subcarriers, antennas),
             samples: 0,
             valid: Vec::new(),
-            cells: vec![EMPTY; MAX_CELLS],
+            cells: vec![EMPTY; cells.clamp(MIN_CELLS, MAX_CELLS)],
             sums: Vec::new(),
             newest: None,
             scratch: Statistics::default(),
@@ -161,7 +175,7 @@ impl Extractor {
             self.begin(powers.len(), valid);
         }
         let index = time_us.div_euclid(CELL_US);
-        let reach = MAX_CELLS as i64;
+        let reach = self.cells.len() as i64;
         match self.newest {
             Some(newest) if index <= newest.saturating_sub(reach) => {
                 self.clear();
@@ -221,13 +235,13 @@ impl Extractor {
         let first = start_us.saturating_add(CELL_US - 1).div_euclid(CELL_US);
         let span = end_us.div_euclid(CELL_US).saturating_sub(first);
         let cells = usize::try_from(span).unwrap_or(0);
-        if !(MIN_CELLS..=MAX_CELLS).contains(&cells) {
+        if !(MIN_CELLS..=self.cells.len()).contains(&cells) {
             return Err(Insufficient::Span { cells });
         }
         let needed = (MIN_FILLED * cells as f64).ceil() as usize;
         self.scratch.begin();
         for index in first..first.saturating_add(span) {
-            let slot = index.rem_euclid(MAX_CELLS as i64) as usize;
+            let slot = index.rem_euclid(self.cells.len() as i64) as usize;
             let row = self
                 .sums
                 .get(slot * self.samples..(slot + 1) * self.samples);
@@ -254,6 +268,23 @@ impl Extractor {
         Ok(())
     }
 
+    /// As [`window`](Self::window), in memory that several extractors share.
+    ///
+    /// # Errors
+    /// Where too little was measured; `out` is then empty.
+    pub fn window_in(
+        &mut self,
+        work: &mut Work,
+        start_us: i64,
+        end_us: i64,
+        out: &mut Vec<f32>,
+    ) -> Result<(), Insufficient> {
+        std::mem::swap(&mut self.scratch, &mut work.0);
+        let found = self.window(start_us, end_us, out);
+        std::mem::swap(&mut self.scratch, &mut work.0);
+        found
+    }
+
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.cells.fill(EMPTY);
@@ -276,7 +307,7 @@ impl Extractor {
         self.valid
             .extend(valid.iter().copied().cycle().take(samples));
         self.sums.clear();
-        self.sums.resize(MAX_CELLS * samples, 0.0);
+        self.sums.resize(self.cells.len() * samples, 0.0);
     }
 
     fn normalisable(&self, powers: &[f32]) -> bool {

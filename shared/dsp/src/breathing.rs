@@ -136,8 +136,8 @@ pub enum Unknown {
     },
 }
 
-/// One link's window of breathing. Memory is bounded (0.5 MB at most); nothing is allocated after the first estimate of a
-/// window length.
+/// One link's window of breathing. Memory is bounded (0.5 MB at most, half of it while a window is looked at, which links can
+/// share: [`Work`]); nothing is allocated after the first estimate of a window length.
 #[derive(Debug)]
 pub struct Breathing {
     cells: Cells,
@@ -153,6 +153,12 @@ pub struct Breathing {
     values: Vec<f32>,
     product: Vec<Complex32>,
     previous_us: Option<i64>,
+    work: Work,
+}
+
+/// Memory that is in use only while a window is looked at: one serves any number of links, one after the other.
+#[derive(Debug, Default)]
+pub struct Work {
     finder: RateFinder,
     streams: Vec<f32>,
 }
@@ -221,8 +227,7 @@ impl Breathing {
             valid,
             width: blocks.width(),
             previous_us: None,
-            finder: RateFinder::default(),
-            streams: Vec::new(),
+            work: Work::default(),
         }
     }
 
@@ -281,8 +286,8 @@ impl Breathing {
         let mut best: Result<Rate, Unknown> = Err(Unknown::Silent);
         for source in [Source::Amplitude, Source::Phase] {
             let scatter = match source {
-                Source::Amplitude => self.cells.amplitudes(&mut self.streams),
-                Source::Phase => self.cells.phases(&mut self.streams),
+                Source::Amplitude => self.cells.amplitudes(&mut self.work.streams),
+                Source::Phase => self.cells.phases(&mut self.work.streams),
             };
             let least = if window.frames_per_tick >= FRAMES_FOR_SCATTER {
                 LEAST_OF_SCATTER * scatter
@@ -290,8 +295,9 @@ impl Breathing {
                 0.0
             };
             let found = self
+                .work
                 .finder
-                .find(&self.streams, self.cells.covered())
+                .find(&self.work.streams, self.cells.covered())
                 .and_then(|period| judge(period, source, least));
             let found = found.map(|period| Rate {
                 bpm: 60.0 / period.period_s,
@@ -329,13 +335,44 @@ impl Breathing {
         if window.span_s < mover::SPAN_S - 0.5 || window.coverage < LEAST_COVERAGE {
             return None;
         }
-        let scatter = self.cells.amplitudes(&mut self.streams);
+        let scatter = self.cells.amplitudes(&mut self.work.streams);
         let ticks = self.cells.covered().len();
         let frequency = match known {
             Some(known) => known,
-            None => finder.search(&self.streams, ticks, RATE_HZ)?,
+            None => finder.search(&self.work.streams, ticks, RATE_HZ)?,
         };
-        finder.measure(&self.streams, ticks, RATE_HZ, scatter, frequency)
+        finder.measure(&self.work.streams, ticks, RATE_HZ, scatter, frequency)
+    }
+
+    /// As [`estimate`](Self::estimate), in memory that several links share.
+    ///
+    /// # Errors
+    /// Where there is no rate.
+    pub fn estimate_in(
+        &mut self,
+        work: &mut Work,
+        end_us: i64,
+        window_s: f64,
+        still: bool,
+    ) -> Result<Rate, Unknown> {
+        std::mem::swap(&mut self.work, work);
+        let found = self.estimate(end_us, window_s, still);
+        std::mem::swap(&mut self.work, work);
+        found
+    }
+
+    /// As [`steady`](Self::steady), in memory that several links share.
+    pub fn steady_in(
+        &mut self,
+        work: &mut Work,
+        end_us: i64,
+        known: Option<f64>,
+        finder: &mut SteadyFinder,
+    ) -> Option<Steady> {
+        std::mem::swap(&mut self.work, work);
+        let found = self.steady(end_us, known, finder);
+        std::mem::swap(&mut self.work, work);
+        found
     }
 
     /// The room is another than before: the slow means of the pairs begin anew, the frames stay.

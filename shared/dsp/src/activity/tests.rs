@@ -38,6 +38,38 @@ fn features(rate_hz: i64, power: impl Fn(f64, i16) -> f32) -> Vec<f32> {
 }
 
 #[test]
+fn a_shorter_reach_and_shared_memory_say_the_same() {
+    let mut whole = Extractor::new(&subcarriers(), 1);
+    let mut short = Extractor::reaching(&subcarriers(), 1, 21);
+    let (mut work, mut expected, mut found) = (Work::default(), Vec::new(), Vec::new());
+    // Used by another before.
+    let mut other = Extractor::new(&[0, 1, 2, 3, 4, 5, 6, 7, 8], 2);
+    for frame in 0..20 {
+        other.push(frame * 100_000, &[1.0; 18], &[true; 18]);
+    }
+    other
+        .window_in(&mut work, 0, 2_000_000, &mut found)
+        .unwrap();
+    for time_us in (0..20_000_000).step_by(10_000) {
+        if time_us % 500_000 == 0 && time_us >= 2_000_000 {
+            whole
+                .window(time_us - 2_000_000, time_us, &mut expected)
+                .unwrap();
+            let same = short.window_in(&mut work, time_us - 2_000_000, time_us, &mut found);
+            assert_eq!((same, &found), (Ok(()), &expected));
+        }
+        let powers: Vec<f32> = subcarriers()
+            .iter()
+            .map(|k| moving(time_us as f64 / 1e6, *k))
+            .collect();
+        assert!(whole.push(time_us, &powers, &valid()));
+        assert!(short.push(time_us, &powers, &valid()));
+    }
+    let too_long = short.window(15_000_000, 20_000_000, &mut found);
+    assert_eq!(too_long, Err(Insufficient::Span { cells: 50 }));
+}
+
+#[test]
 fn names_and_values_agree_in_number() {
     let values = features(10, moving);
     assert_eq!(values.len(), NAMES.len());

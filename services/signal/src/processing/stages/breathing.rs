@@ -17,6 +17,8 @@ use crate::processing::stage;
 pub struct Breathing {
     hop_us: i64,
     monitors: BTreeMap<u32, Monitor>,
+    /// Shared by all of them.
+    memory: dsp::breathing::Work,
 }
 
 impl Breathing {
@@ -29,6 +31,7 @@ impl Breathing {
             }
             .hop_us(),
             monitors: BTreeMap::new(),
+            memory: dsp::breathing::Work::default(),
         }
     }
 }
@@ -56,7 +59,8 @@ impl Work for Breathing {
             for row in &window.fresh {
                 of_link.take(row.time_us, &row.values, &row.samples);
             }
-            window.breath = Some(of_link.look(window.end_us, self.hop_us, verdict));
+            window.breath =
+                Some(of_link.look(window.end_us, self.hop_us, verdict, &mut self.memory));
         }
         Ok(Batch::Windows(windows))
     }
