@@ -34,8 +34,8 @@ LIMITS = [
     "Trained on one person, one ESP32-S3 link and two rooms at 10 amplitude frames a second.",
     "Small movements (raising one arm while standing) are often taken for inactive; see the measurement on exercises.",
     "A fan, a pet or a swinging door moves too; it says nothing about who or what moves.",
-    "Below 10 frames a second, and in windows of another length than 2 s, it was not measured; as of now the signal service "
-    "gives features from 20 frames a second on only.",
+    "Below 10 frames a second, and in windows of another length than 2 s, it was not measured; the signal service "
+    "gives features from 8 frames a second on.",
     "Frames in shuffled order are recognised as such only from three frames per 100 ms on.",
 ]
 
