@@ -303,7 +303,7 @@ fn absent(unknown: Unknown) -> Absent {
     }
 }
 
-/// Pairs of receive chains, which hang on one clock, that heard the same stream: neighbours first.
+/// The pairs of antennas whose phase is followed, [`MOST_PAIRS`] at most; none of amplitudes without phase.
 #[must_use]
 pub fn pairs(frame: &Frame) -> Vec<(usize, usize)> {
     if frame.format == SampleFormat::Af32 {
@@ -311,12 +311,7 @@ pub fn pairs(frame: &Frame) -> Vec<(usize, usize)> {
     }
     let streams = usize::from(frame.transmit_streams.max(1));
     let chains = usize::from(frame.receive_chains());
-    let apart =
-        (1..chains).flat_map(|apart| (0..chains - apart).map(move |one| (one, one + apart)));
-    let of_stream = |stream: usize| {
-        apart
-            .clone()
-            .map(move |(one, other)| (one * streams + stream, other * streams + stream))
-    };
-    (0..streams).flat_map(of_stream).take(MOST_PAIRS).collect()
+    dsp::breathing::pairs(chains, streams)
+        .take(MOST_PAIRS)
+        .collect()
 }

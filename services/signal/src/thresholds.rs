@@ -147,7 +147,10 @@ impl Store {
         thresholds: &Thresholds,
         revision: u64,
     ) -> Result<Option<u64>, bus::Error> {
-        let value = serde_json::to_vec(thresholds).unwrap_or_default();
+        let value = serde_json::to_vec(thresholds).map_err(|error| bus::Error::Encode {
+            what: format!("thresholds of zone {zone}"),
+            reason: error.to_string(),
+        })?;
         let set = self
             .kv
             .update(&key(zone), Bytes::from(value), revision)

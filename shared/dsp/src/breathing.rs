@@ -182,6 +182,18 @@ pub struct State {
     pub previous_us: Option<i64>,
 }
 
+/// Pairs of receive chains, which hang on one clock, that heard the same transmit stream: chains next to each other first. Antennas
+/// are counted chain by chain, `streams` to each.
+pub fn pairs(chains: usize, streams: usize) -> impl Iterator<Item = (usize, usize)> {
+    let apart =
+        (1..chains).flat_map(move |apart| (0..chains - apart).map(move |one| (one, one + apart)));
+    (0..streams).flat_map(move |stream| {
+        apart
+            .clone()
+            .map(move |(one, other)| (one * streams + stream, other * streams + stream))
+    })
+}
+
 impl Breathing {
     /// For frames whose rows `blocks` makes, of `antennas` antennas. `pairs` are the antennas that share a clock (and, where
     /// antennas are pairs of receive chain and transmit stream, the stream): their phase difference means something. Pairs

@@ -20,6 +20,7 @@ pub mod motion;
 pub mod mover;
 pub mod pca;
 pub mod periodic;
+mod periodogram;
 pub mod phase;
 pub mod robust;
 pub mod select;

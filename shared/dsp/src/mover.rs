@@ -7,13 +7,9 @@
 //! for that clock is looked at in the frames of a window themselves, less the same harmonics ([`SteadyFinder::besides`]).
 //! Nothing slower than [`BAND_HZ`] is taken for a machine: breathing is there.
 
-use std::sync::Arc;
-
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
-
 use crate::autocorrelation::{Autocorrelation, Part, Series};
 use crate::motion::LEAST_FLUCTUATION;
+use crate::periodogram::Periodogram;
 
 /// Time over which the frequency must be kept, seconds.
 pub const SPAN_S: f64 = 45.0;
@@ -54,14 +50,9 @@ impl Steady {
 }
 
 /// Looks for steady movers; keeps plans and memory from one time to the next.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct SteadyFinder {
-    planner: Option<RealFftPlanner<f32>>,
-    plan: Option<Arc<dyn RealToComplex<f32>>>,
-    input: Vec<f32>,
-    output: Vec<Complex32>,
-    scratch: Vec<Complex32>,
-    power: Vec<f64>,
+    spectrum: Periodogram,
     /// Orthonormal vectors, one after the other, and which harmonic each is of (0: the mean).
     basis: Vec<f64>,
     harmonics: Vec<usize>,
@@ -70,14 +61,6 @@ pub struct SteadyFinder {
     coefficients: Vec<f64>,
     rows: Vec<f32>,
     sums: Autocorrelation,
-}
-
-impl std::fmt::Debug for SteadyFinder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SteadyFinder")
-            .field("bins", &self.power.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl SteadyFinder {
@@ -115,38 +98,17 @@ impl SteadyFinder {
         if ticks < 64 {
             return None;
         }
-        let length = (2 * ticks).next_power_of_two();
-        let planner = self.planner.get_or_insert_with(RealFftPlanner::new);
-        let plan = match &self.plan {
-            Some(plan) if plan.len() == length => Arc::clone(plan),
-            _ => planner.plan_fft_forward(length),
-        };
-        self.plan = Some(Arc::clone(&plan));
-        self.output.resize(plan.complex_len(), Complex32::default());
-        self.scratch
-            .resize(plan.get_scratch_len(), Complex32::default());
-        self.power.clear();
-        self.power.resize(plan.complex_len(), 0.0);
-        let mut total = 0.0;
+        let length = self.spectrum.begin(ticks);
         for stream in looked_at(streams, ticks) {
             let mean = stream.iter().sum::<f32>() / ticks as f32;
-            self.input.clear();
-            self.input.extend(stream.iter().map(|value| value - mean));
-            let energy = self.input.iter().map(|v| f64::from(*v) * f64::from(*v));
-            total += energy.sum::<f64>();
-            self.input.resize(length, 0.0);
-            plan.process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch)
-                .ok()?;
-            for (sum, bin) in self.power.iter_mut().zip(&self.output) {
-                *sum += f64::from(bin.norm_sqr());
-            }
+            self.spectrum.add(stream.iter().map(|value| value - mean));
         }
         let bin_hz = rate_hz / length as f64;
         let (lowest, highest) = (BAND_HZ.0 / bin_hz, BAND_HZ.1 / bin_hz);
-        let within = self.power.iter().enumerate();
+        let within = self.spectrum.power().iter().enumerate();
         let within = within.filter(|(bin, _)| *bin as f64 >= lowest && *bin as f64 <= highest);
         let (bin, power) = within.max_by(|a, b| a.1.total_cmp(b.1))?;
-        let share = 2.0 * power / (ticks as f64 * total);
+        let share = 2.0 * power / (ticks as f64 * self.spectrum.energy());
         (share >= WORTH_SEARCHING).then_some(bin as f64 * bin_hz)
     }
 
@@ -160,6 +122,9 @@ impl SteadyFinder {
         scatter: f64,
         frequency_hz: f64,
     ) -> Option<Steady> {
+        if ticks == 0 {
+            return None;
+        }
         self.times_s.clear();
         self.times_s
             .extend((0..ticks).map(|tick| tick as f64 / rate_hz));

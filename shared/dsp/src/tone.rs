@@ -1,12 +1,8 @@
 //! A steady tone in all subcarriers: a fan, a rotating thing, mains hum; not a body.
 
-use std::sync::Arc;
-
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
-
 use crate::autocorrelation::Series;
 use crate::clock::RegularClock;
+use crate::periodogram::Periodogram;
 
 /// Ticks of the regular clock at most.
 const MOST_TICKS: usize = 2048;
@@ -25,26 +21,14 @@ pub struct Tone {
 }
 
 /// Looks for tones; keeps plans and memory from one window to the next.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct ToneFinder {
-    planner: Option<RealFftPlanner<f32>>,
-    plan: Option<Arc<dyn RealToComplex<f32>>>,
     clock: RegularClock,
-    input: Vec<f32>,
-    output: Vec<Complex32>,
-    scratch: Vec<Complex32>,
-    /// Share of the variance that a sinusoid of each bin's frequency explains.
-    power: Vec<f64>,
+    spectrum: Periodogram,
+    /// Share of the variance that a sinusoid explains for each unit of power at its bin.
+    scale: f64,
     rate: f64,
     length: usize,
-}
-
-impl std::fmt::Debug for ToneFinder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ToneFinder")
-            .field("bins", &self.power.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl ToneFinder {
@@ -54,36 +38,24 @@ impl ToneFinder {
     /// at least twice the length) is summed over up to 16 subcarriers. Gives whether there is one: there is none with fewer
     /// than 16 ticks, with half of them in gaps, or where nothing changes.
     pub fn analyse(&mut self, series: Series<'_>, period_us: f64) -> bool {
-        self.power.clear();
+        self.spectrum.clear();
         self.clock.lay(series.times_us, period_us, MOST_TICKS);
         let ticks = self.clock.len();
         if ticks < 16 || self.clock.valid() * 2 < ticks || series.width == 0 {
             return false;
         }
-        let length = (2 * ticks).next_power_of_two();
-        let planner = self.planner.get_or_insert_with(RealFftPlanner::new);
-        let plan = match &self.plan {
-            Some(plan) if plan.len() == length => Arc::clone(plan),
-            _ => planner.plan_fft_forward(length),
-        };
-        self.plan = Some(Arc::clone(&plan));
-        self.output.resize(plan.complex_len(), Complex32::default());
-        self.scratch
-            .resize(plan.get_scratch_len(), Complex32::default());
-        self.power.resize(plan.complex_len(), 0.0);
-        let mut total = 0.0;
+        self.length = self.spectrum.begin(ticks);
         for column in (0..series.width).step_by(series.width.div_ceil(MOST_SUBCARRIERS)) {
-            total += self.add(series, column, plan.as_ref()).unwrap_or_default();
+            self.add(series, column);
         }
+        let total = self.spectrum.energy();
         if total <= 0.0 {
-            self.power.clear();
+            self.spectrum.clear();
             return false;
         }
         // A sinusoid of amplitude A in N ticks has a peak of N^2 A^2 / 4 and a sum of squares of N A^2 / 2.
-        let scale = 2.0 / (self.clock.valid() as f64 * total);
-        self.power.iter_mut().for_each(|power| *power *= scale);
+        self.scale = 2.0 / (self.clock.valid() as f64 * total);
         self.rate = 1e6 / period_us;
-        self.length = length;
         true
     }
 
@@ -93,8 +65,9 @@ impl ToneFinder {
         let bin = self.rate / self.length as f64;
         let lowest = ((lowest_hz / bin).ceil() as usize).max(2);
         let highest = (0.45 * self.length as f64) as usize;
-        let at = |index: usize| self.power.get(index).copied().unwrap_or_default();
-        if self.power.is_empty() || lowest > highest {
+        let power = self.spectrum.power();
+        let at = |index: usize| power.get(index).map_or(0.0, |power| power * self.scale);
+        if power.is_empty() || lowest > highest {
             return None;
         }
         let peak = (lowest..=highest).max_by(|a, b| at(*a).total_cmp(&at(*b)))?;
@@ -112,36 +85,14 @@ impl ToneFinder {
         })
     }
 
-    /// Adds one subcarrier's periodogram and gives its sum of squares.
-    fn add(
-        &mut self,
-        series: Series<'_>,
-        column: usize,
-        plan: &dyn RealToComplex<f32>,
-    ) -> Option<f64> {
-        let values = self.clock.column(series.rows, series.width, column);
+    /// Adds one subcarrier's periodogram.
+    fn add(&mut self, series: Series<'_>, column: usize) {
+        let column = || self.clock.column(series.rows, series.width, column);
         let valid = self.clock.valid().max(1) as f64;
-        let mean = values.flatten().map(f64::from).sum::<f64>() / valid;
-        self.input.clear();
+        let mean = column().flatten().map(f64::from).sum::<f64>() / valid;
         // A tick in a gap adds nothing: the mean, taken off.
         let centred = |value: Option<f32>| value.map_or(0.0, |v| (f64::from(v) - mean) as f32);
-        self.input.extend(
-            self.clock
-                .column(series.rows, series.width, column)
-                .map(centred),
-        );
-        let energy = self
-            .input
-            .iter()
-            .map(|v| f64::from(*v) * f64::from(*v))
-            .sum();
-        self.input.resize(plan.len(), 0.0);
-        plan.process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch)
-            .ok()?;
-        for (sum, value) in self.power.iter_mut().zip(&self.output) {
-            *sum += f64::from(value.norm_sqr());
-        }
-        Some(energy)
+        self.spectrum.add(column().map(centred));
     }
 }
 

@@ -68,16 +68,16 @@ impl Past {
         if !wanted.etag.is_empty() && wanted.etag != revision.to_string() {
             return Err(changed(&zone));
         }
-        let stretches = self
-            .stretches(&zone, start_us, end_us, request.source())
-            .await?;
-        let (default, per_week) = (self.default.clone(), request.false_alarms_per_week);
         if named {
             thresholds.motion = wanted.motion_threshold;
         }
         thresholds
             .validate()
             .map_err(|problem| invalid_argument("thresholds.motion_threshold", problem))?;
+        let stretches = self
+            .stretches(&zone, start_us, end_us, request.source())
+            .await?;
+        let (default, per_week) = (self.default.clone(), request.false_alarms_per_week);
         let judged = tokio::task::spawn_blocking(move || {
             judge(
                 &default,

@@ -27,16 +27,7 @@ impl Subject {
         window_s: f64,
     ) -> Self {
         let blocks = GainBlocks::new(subcarriers, valid, chains * streams);
-        // Chains hang on one clock; a pair needs the same transmit stream.
-        let mut pairs = Vec::new();
-        for stream in 0..streams {
-            for one in 0..chains {
-                pairs.extend(
-                    (one + 1..chains)
-                        .map(|other| (one * streams + stream, other * streams + stream)),
-                );
-            }
-        }
+        let pairs: Vec<_> = dsp::breathing::pairs(chains, streams).collect();
         Self {
             meter: Breathing::new(&blocks, chains * streams, &pairs),
             blocks,
