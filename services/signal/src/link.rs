@@ -59,6 +59,8 @@ pub struct Evaluation {
     pub phase_variance: Option<f32>,
     /// Activity features; empty where the window did not earn any.
     pub features: Vec<f32>,
+    /// The window's course and the channel's profile ([`dsp::activity::course`]), where there are features.
+    pub course: (Vec<f32>, Vec<f32>),
     /// Ids of announced frames, oldest first.
     pub announced: Vec<Uuid>,
     /// What is known of breathing.
@@ -402,11 +404,15 @@ impl Link {
             None => Err(self.no_baseline),
         };
         let mut features = Vec::new();
+        let mut course = (Vec::new(), Vec::new());
         if verdict.state != LinkState::Unknown {
             let work = &mut bench.features;
-            let _ = self
+            let found = self
                 .extractor
                 .window_in(work, start_us, end_us, &mut features);
+            if found.is_ok() {
+                self.extractor.course_in(work, &mut course.0, &mut course.1);
+            }
         }
         let (amplitude_mean, amplitude_std) = amplitude(marks);
         let newest = marks
@@ -425,6 +431,7 @@ impl Link {
             amplitude_std,
             phase_variance: self.phase.variance(first, last),
             features,
+            course,
             announced,
             breath,
             distance,

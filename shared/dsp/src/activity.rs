@@ -30,10 +30,12 @@
 //! Normalised amplitude and its spread over subcarriers follow `WiFall` and `CARM`; that movement is coherent over
 //! neighbouring subcarriers and noise is not is the ground of `WiDetect`.
 
+pub mod course;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
+use course::Course;
 use statistics::Statistics;
 
 /// Name and version of the layout of the features.
@@ -125,7 +127,10 @@ pub struct Extractor {
 
 /// Memory that is in use only while a window is evaluated: one serves any number of extractors, one after the other.
 #[derive(Clone, Debug, Default)]
-pub struct Work(Statistics);
+pub struct Work {
+    statistics: Statistics,
+    course: Course,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
@@ -279,10 +284,19 @@ impl Extractor {
         end_us: i64,
         out: &mut Vec<f32>,
     ) -> Result<(), Insufficient> {
-        std::mem::swap(&mut self.scratch, &mut work.0);
+        std::mem::swap(&mut self.scratch, &mut work.statistics);
         let found = self.window(start_us, end_us, out);
-        std::mem::swap(&mut self.scratch, &mut work.0);
+        std::mem::swap(&mut self.scratch, &mut work.statistics);
         found
+    }
+
+    /// The course and the profile ([`course`]) of the window that [`window_in`](Self::window_in) gave features of just before,
+    /// with the same `work`: `course` gets the values of [`course::NAMES`], `profile` those of each gain block.
+    pub fn course_in(&self, work: &mut Work, course: &mut Vec<f32>, profile: &mut Vec<f32>) {
+        course.clear();
+        profile.clear();
+        work.course.of(&work.statistics, course);
+        course::profile(&work.statistics, &self.valid, &self.blocks, profile);
     }
 
     /// Forgets all frames.

@@ -42,6 +42,10 @@ pub struct Window {
     pub score: Option<f64>,
     /// Activity features of the link with most frames; empty where the window earned none.
     pub features: Vec<f32>,
+    /// Its course, where there are features.
+    pub course: Vec<f32>,
+    /// The profile of its channel, where there are features.
+    pub profile: Vec<f32>,
     /// What the baselines say.
     pub naive: Naive,
     /// Whether anybody is there, by all links of the zone.
@@ -100,6 +104,8 @@ pub fn windows(frames: &[Frame]) -> Vec<Window> {
                 .map(f64::from)
                 .max_by(f64::total_cmp),
             features: largest.features.clone(),
+            course: largest.course.clone(),
+            profile: largest.profile.clone(),
             naive: of_frames,
             presence: largest.presence(),
             breaths: links

@@ -43,6 +43,8 @@ pub struct OfSet {
 pub struct Measured {
     /// Motion, set by set.
     pub sets: Vec<OfSet>,
+    /// Motion on recordings that nobody looked at before the constants stood; absent where they are not to be had.
+    pub blind: Option<OfSet>,
     /// Motion, all ESP32 chips together.
     pub together: Vec<Group>,
     /// What is not motion.
@@ -99,6 +101,12 @@ impl Measured {
             "all ESP32 recordings that are judged",
             &together,
         ));
+        if scope == Scope::Everything
+            && let Some(takes) = Set::EspectreHistory.takes(places)?
+        {
+            let cases = motion::scored(Set::EspectreHistory, &takes);
+            measured.blind = Some(of_set(Set::EspectreHistory, &takes, &cases));
+        }
         for falsehood in Falsehood::ALL {
             let Some(outcome) = anti_truth::measure(falsehood, places)? else {
                 bail!("the recordings of espectre are missing");
@@ -125,6 +133,10 @@ impl Measured {
             );
         }
         self.together.iter().for_each(|group| figures.motion(group));
+        if let Some(blind) = &self.blind {
+            blind.groups.iter().for_each(|group| figures.motion(group));
+            figures.alarms(&format!("blind.{}", blind.set.source()), blind.alarms);
+        }
         for (falsehood, outcome) in &self.anti_truth {
             figures.anti_truth(*falsehood, *outcome);
         }
@@ -143,6 +155,7 @@ impl Measured {
         let mut text = String::from(include_str!("report/head.md"));
         self.motion(&mut text);
         text.push_str(include_str!("report/motion.md"));
+        self.blind(&mut text);
         self.presence(&mut text);
         self.falsehoods(&mut text);
         self.breaths(&mut text);
@@ -152,75 +165,20 @@ impl Measured {
     }
 
     fn motion(&self, text: &mut String) {
-        text.push_str("\n## Motion\n\n| recordings | method | AUC | recall at 1 % false positives | recall | false positives | balanced accuracy |\n|---|---|---|---|---|---|---|\n");
+        text.push_str("\n## Motion\n");
         let groups = self.sets.iter().flat_map(|of_set| &of_set.groups);
-        for group in self.together.iter().chain(groups) {
-            for (index, row) in group.rows.iter().enumerate() {
-                let name = if index == 0 {
-                    format!(
-                        "**{}**: {} quiet, {} moving, {} sessions; {} unknown",
-                        group.title,
-                        group.cases.0,
-                        group.cases.1,
-                        group.sessions,
-                        percent(group.unknown)
-                    )
-                } else {
-                    String::new()
-                };
-                let mark = if row.method == Method::Service {
-                    "**service**"
-                } else {
-                    row.method.title()
-                };
-                let _ = writeln!(
-                    text,
-                    "| {name} | {mark} | {} | {} | {} | {} | {} |",
-                    area(row.auc),
-                    share(row.recall_at_1),
-                    share(row.recall),
-                    share(row.false_positives),
-                    share(row.balanced)
-                );
-            }
-            if let Some(refitted) = group.refitted {
-                let _ = writeln!(
-                    text,
-                    "| | service's score, threshold as for the baselines | | | | | {} |",
-                    share(Some(refitted))
-                );
-            }
-        }
-        text.push_str("\n| recordings | time without motion | alarms | per hour, and what is not ruled out at 95 % | time to detect | threshold chosen on the other ESP32 sets |\n|---|---|---|---|---|---|\n");
-        for of_set in &self.sets {
-            let Alarms { count, hours } = of_set.alarms;
-            let rate = if hours > 0.0 {
-                format!(
-                    "{:.1}, up to {:.0}",
-                    count as f64 / hours,
-                    highest_rate(count, hours)
-                )
-            } else {
-                "nothing judged".to_owned()
-            };
-            let others = of_set.at_threshold_of_others.map_or_else(
-                || "-".to_owned(),
-                |(threshold, recall, alarms)| {
-                    format!(
-                        "{threshold:.2}: recall {}, false positives {}",
-                        percent(recall),
-                        percent(alarms)
-                    )
-                },
-            );
-            let _ = writeln!(
-                text,
-                "| {} | {:.3} h | {count} | {rate} | {} | {others} |",
-                of_set.set.source(),
-                hours,
-                delays(&of_set.delays)
-            );
-        }
+        table_of_motion(text, self.together.iter().chain(groups));
+        table_of_alarms(text, &self.sets);
+    }
+
+    fn blind(&self, text: &mut String) {
+        text.push_str(include_str!("report/blind.md"));
+        let Some(blind) = &self.blind else {
+            text.push_str("\nNot measured in this run: the recordings are not on this machine.\n");
+            return;
+        };
+        table_of_motion(text, &blind.groups);
+        table_of_alarms(text, std::slice::from_ref(blind));
     }
 
     fn presence(&self, text: &mut String) {
@@ -314,9 +272,90 @@ impl Measured {
     }
 }
 
+/// A row for each group and method.
+fn table_of_motion<'a>(text: &mut String, groups: impl IntoIterator<Item = &'a Group>) {
+    text.push_str("\n| recordings | method | AUC | recall at 1 % false positives | recall | false positives | balanced accuracy |\n|---|---|---|---|---|---|---|\n");
+    for group in groups {
+        for (index, row) in group.rows.iter().enumerate() {
+            let name = if index == 0 {
+                format!(
+                    "**{}**: {} quiet, {} moving, {} sessions; {} unknown",
+                    group.title,
+                    group.cases.0,
+                    group.cases.1,
+                    group.sessions,
+                    percent(group.unknown)
+                )
+            } else {
+                String::new()
+            };
+            let mark = if row.method == Method::Service {
+                "**service**"
+            } else {
+                row.method.title()
+            };
+            let _ = writeln!(
+                text,
+                "| {name} | {mark} | {} | {} | {} | {} | {} |",
+                area(row.auc),
+                share(row.recall_at_1),
+                share(row.recall),
+                share(row.false_positives),
+                share(row.balanced)
+            );
+        }
+        if let Some(refitted) = group.refitted {
+            let _ = writeln!(
+                text,
+                "| | service's score, threshold as for the baselines | | | | | {} |",
+                share(Some(refitted))
+            );
+        }
+    }
+}
+
+/// A row for each set.
+fn table_of_alarms(text: &mut String, sets: &[OfSet]) {
+    text.push_str("\n| recordings | time without motion | alarms | per hour, and what is not ruled out at 95 % | time to detect | threshold chosen on the other ESP32 sets |\n|---|---|---|---|---|---|\n");
+    for of_set in sets {
+        let Alarms { count, hours } = of_set.alarms;
+        let rate = if hours > 0.0 {
+            format!(
+                "{:.1}, up to {:.0}",
+                count as f64 / hours,
+                highest_rate(count, hours)
+            )
+        } else {
+            "nothing judged".to_owned()
+        };
+        let others = of_set.at_threshold_of_others.map_or_else(
+            || "-".to_owned(),
+            |(threshold, recall, alarms)| {
+                format!(
+                    "{threshold:.2}: recall {}, false positives {}",
+                    percent(recall),
+                    percent(alarms)
+                )
+            },
+        );
+        let _ = writeln!(
+            text,
+            "| {} | {:.3} h | {count} | {rate} | {} | {others} |",
+            of_set.set.source(),
+            hours,
+            delays(&of_set.delays)
+        );
+    }
+}
+
 fn of_set(set: Set, takes: &[Take], scored: &[Scored]) -> OfSet {
     let source = set.source();
-    let mut groups = vec![motion::group(&format!("motion.{source}"), source, scored)];
+    // A key of its own: what guards the committed figures does not have the blind recordings.
+    let key = match set {
+        Set::EspectreHistory => format!("blind.{source}"),
+        _ => format!("motion.{source}"),
+    };
+    let mut groups = vec![motion::group(&key, source, scored)];
     let chips: std::collections::BTreeSet<&str> =
         scored.iter().map(|case| case.chip.as_str()).collect();
     if chips.len() > 1 {
@@ -327,7 +366,7 @@ fn of_set(set: Set, takes: &[Take], scored: &[Scored]) -> OfSet {
                 .cloned()
                 .collect();
             groups.push(motion::group(
-                &format!("motion.{source}.{chip}"),
+                &format!("{key}.{chip}"),
                 &format!("{source}, {chip}"),
                 &of,
             ));

@@ -37,6 +37,7 @@ pub(super) fn wire(
         counts,
         quality,
         features,
+        course: (course, profile),
         breath,
         distance,
         ..
@@ -67,6 +68,8 @@ pub(super) fn wire(
             Link::feature_schema().to_owned()
         },
         features: features.clone(),
+        course: course.clone(),
+        profile: profile.clone(),
         source: match origin.source {
             DataSource::Live => WireSource::Live,
             DataSource::Replay => WireSource::Replay,

@@ -52,6 +52,28 @@ impl Statistics {
         self.indices.len()
     }
 
+    /// Grid index of each filled cell.
+    pub(super) fn indices(&self) -> &[i64] {
+        &self.indices
+    }
+
+    /// Number of live subcarriers.
+    pub(super) fn width(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The relative deviations of the live subcarriers, cell after cell; of the window whose features were computed last.
+    pub(super) fn deviations(&self) -> impl Iterator<Item = &[f64]> {
+        self.deviations.chunks_exact(self.live.len().max(1))
+    }
+
+    /// Mean normalised amplitude of a sample over the window.
+    pub(super) fn level(&self, position: usize) -> f64 {
+        let rows = self.means.chunks_exact(self.samples.max(1));
+        let sum: f64 = rows.filter_map(|row| row.get(position)).sum();
+        sum / self.indices.len().max(1) as f64
+    }
+
     /// Finds the live subcarriers, those valid and not in a deep fade, and gives their number.
     pub(super) fn select(&mut self, valid: &[bool], blocks: &[usize], deep_fade: f64) -> usize {
         self.live.clear();

@@ -325,11 +325,24 @@ fn numpy_agrees() {
                 .collect();
             assert!(extractor.push(*time as i64, &power, &valid));
         }
-        let mut out = Vec::new();
+        let (mut out, mut work) = (Vec::new(), Work::default());
         let bound = |key: &str| case.0[key].as_i64().unwrap();
         extractor
-            .window(bound("start_us"), bound("end_us"), &mut out)
+            .window_in(&mut work, bound("start_us"), bound("end_us"), &mut out)
             .unwrap();
+        let (mut found, mut profile) = (Vec::new(), Vec::new());
+        extractor.course_in(&mut work, &mut found, &mut profile);
+        let names = course::NAMES.iter().chain(std::iter::repeat(&"profile"));
+        let numpy = [case.numbers("course"), case.numbers("profile")].concat();
+        let ours = [found, profile].concat();
+        assert_eq!(ours.len(), numpy.len(), "{}", case.0["name"]);
+        for ((name, ours), numpy) in names.zip(ours).zip(numpy) {
+            assert!(
+                (f64::from(ours) - numpy).abs() < 3e-4,
+                "{}: {name}: {ours}, NumPy {numpy}",
+                case.0["name"]
+            );
+        }
         for ((name, ours), numpy) in NAMES.iter().zip(&out).zip(case.numbers("features")) {
             assert!(
                 (f64::from(*ours) - numpy).abs() < 2e-4,
@@ -338,4 +351,42 @@ fn numpy_agrees() {
             );
         }
     }
+}
+
+#[test]
+fn a_channel_that_rests_has_no_course() {
+    let mut extractor = Extractor::new(&subcarriers(), 1);
+    feed(&mut extractor, 10, 4, |_, k| f32::from(k.abs()) + 9.0);
+    let (mut work, mut features) = (Work::default(), Vec::new());
+    extractor
+        .window_in(&mut work, 0, 4_000_000, &mut features)
+        .unwrap();
+    let (mut found, mut profile) = (Vec::new(), Vec::new());
+    extractor.course_in(&mut work, &mut found, &mut profile);
+    assert_eq!(found, vec![0.0; course::NAMES.len()]);
+    assert_eq!(profile.len(), course::BANDS);
+    assert!(profile.iter().all(|value| value.abs() < 0.5), "{profile:?}");
+}
+
+#[test]
+fn a_changed_posture_is_a_step_and_one_that_comes_back_is_none() {
+    let step_of = |power: &dyn Fn(f64, i16) -> f32| {
+        let mut extractor = Extractor::new(&subcarriers(), 1);
+        feed(&mut extractor, 10, 4, power);
+        let (mut work, mut features) = (Work::default(), Vec::new());
+        extractor
+            .window_in(&mut work, 0, 4_000_000, &mut features)
+            .unwrap();
+        let (mut found, mut profile) = (Vec::new(), Vec::new());
+        extractor.course_in(&mut work, &mut found, &mut profile);
+        f64::from(*found.last().unwrap())
+    };
+    let shape = |k: i16, on: bool| {
+        let bump = if on { 0.3 * (0.2 * f64::from(k)).sin() } else { 0.0 };
+        (10.0 * (1.0 + bump)).powi(2) as f32
+    };
+    let stays = step_of(&|time, k| shape(k, time > 2.0));
+    let returns = step_of(&|time, k| shape(k, (1.5..2.5).contains(&time)));
+    assert!(stays > 0.1, "{stays}");
+    assert!(returns < 1e-3, "{returns}");
 }

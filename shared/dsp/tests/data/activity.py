@@ -64,6 +64,50 @@ def features(times_us, power, valid, blocks, start_us, end_us):
     ]
 
 
+def course(times_us, power, valid, blocks, start_us, end_us):
+    """The course and the profile of `dsp::activity::course`: singular values and Fourier sums of the deviations themselves."""
+    y = normalise(power, valid, blocks)
+    cell = times_us // CELL_US
+    filled = np.array([i for i in range(start_us // CELL_US, end_us // CELL_US) if (cell == i).any()])
+    means = np.array([y[cell == i].mean(axis=0) for i in filled])
+    level = means.mean(axis=0)
+    live = valid & (level >= 0.2)
+    z = means[:, live] / level[live] - 1
+    cells, width = z.shape
+
+    values = np.linalg.svd(z, compute_uv=False) ** 2 / width
+    at = filled - filled[0]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (at + 1) / (at[-1] + 2))
+
+    def power_at(hz):
+        return (np.abs((hann * np.exp(-2j * np.pi * hz * at / 10)) @ z) ** 2).sum()
+
+    bands = np.array([sum(power_at(step / 2) for step in steps) for steps in ((1, 2), (3, 4), (5, 6), (7, 8, 9, 10))])
+    quarters = np.zeros(4)
+    for early in range(cells - 1):
+        if at[early + 1] - at[early] == 1:
+            quarters[min(3, 4 * at[early] // at[-1])] += ((z[early + 1] - z[early]) ** 2).mean()
+    quarter = max(cells // 4, 1)
+    step = np.sqrt(((z[-quarter:].mean(axis=0) - z[:quarter].mean(axis=0)) ** 2).mean())
+    profile = []
+    for start, end in zip(blocks, [*blocks[1:], power.shape[1]]):
+        of_block = level[start:end][valid[start:end]]
+        rank = np.arange(len(of_block)) * 10 // len(of_block)
+        profile += [np.log(of_block[rank == band].mean() + 0.05) for band in range(10)]
+    values_of_course = [
+        *(values[:3] / values.sum()),
+        values.sum() ** 2 / (values**2).sum() / cells,
+        *(bands / bands.sum()),
+        *(np.sort(quarters)[1:] / quarters.sum()),
+        step,
+    ]
+    return values_of_course, profile
+
+
+def nine_digits(values):
+    return [float(f"{value:.9g}") for value in values]
+
+
 def case(rng, name, fields, rate_hz, motion, noise, lost=0.0, steps=False):
     """One link: `fields` training fields of 64 in FFT order, `motion` and `noise` relative to the mean amplitude."""
     index = np.r_[0:32, -32:0]
@@ -81,16 +125,20 @@ def case(rng, name, fields, rate_hz, motion, noise, lost=0.0, steps=False):
     power = (np.abs(amplitude) ** 2).astype(np.float32)[keep].astype(np.float64)
     times = times[keep]
     window = (500_000, 3_500_000)
+    rounded = np.round(power, 2)
+    of_course, profile = course(times, rounded, valid, blocks, *window)
     return {
         "name": name,
         "subcarriers": index.tolist() * fields,
         "valid": valid.tolist(),
         "times_us": times.tolist(),
         # Rounded so that the file stays small; the features are computed from the rounded numbers.
-        "power": (rounded := np.round(power, 2)).tolist(),
+        "power": rounded.tolist(),
         "start_us": window[0],
         "end_us": window[1],
-        "features": [float(f"{f:.9g}") for f in features(times, rounded, valid, blocks, *window)],
+        "features": nine_digits(features(times, rounded, valid, blocks, *window)),
+        "course": nine_digits(of_course),
+        "profile": nine_digits(profile),
     }
 
 

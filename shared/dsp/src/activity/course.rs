@@ -1,0 +1,235 @@
+//! How a window goes on in time, and how the channel is shaped meanwhile: what tells one movement from another, where
+//! [`NAMES`](super::NAMES) tell movement from stillness.
+//!
+//! With `z[t,k]` as in the module above (relative deviation of cell `t` and live subcarrier `k`), everything of the course
+//! follows from the Gram matrix `G[s,t] = mean_k z[s,k] z[t,k]` over the filled cells of the window, at most 64 x 64 numbers
+//! whatever the number of subcarriers. In order:
+//!
+//! | name | formula |
+//! |---|---|
+//! | `share_1`, `share_2`, `share_3` | the largest eigenvalues of `G` by its trace: the shares of the first principal components (CARM) |
+//! | `spread` | `trace(G)^2 / sum G^2 / T`: effective number of components by the number of cells |
+//! | `band_1` to `band_4` | shares of the power, Hann-windowed, at 0.5..1, 1.5..2, 2.5..3 and 3.5..5 Hz (multiples of 1/2 Hz) |
+//! | `energy_2`, `energy_3`, `energy_4` | change `mean d^2` of the quarters of the window by their sum, ascending, without the least |
+//! | `step` | root of the mean square of (last quarter's mean - first quarter's mean): a changed posture stays changed |
+//!
+//! Shares of nothing are 0. The **profile** is the natural logarithm of the mean normalised amplitude in [`BANDS`] equal
+//! parts of each gain block's valid subcarriers: the shape of the channel itself, which belongs to the place and to where
+//! the body is in it. It says nothing anywhere else.
+
+use super::statistics::Statistics;
+
+/// Name and version of the layout of the course.
+pub const SCHEMA: &str = "activity-course/1";
+/// Names of the values of the course in order; formulas in the module's text. All without unit.
+pub const NAMES: &[&str] = &[
+    "share_1", "share_2", "share_3", "spread", "band_1", "band_2", "band_3", "band_4", "energy_2",
+    "energy_3", "energy_4", "step",
+];
+/// Values of the profile for each gain block.
+pub const BANDS: usize = 10;
+/// Gain blocks that have a profile, at most.
+pub const MOST_BLOCKS: usize = 8;
+/// Amplitude that is added before the logarithm of the profile is taken: a fade has no depth that can be told.
+const FLOOR: f64 = 0.05;
+/// Cells in a second.
+const RATE_HZ: f64 = 10.0;
+/// Spacing of the frequencies at which power is taken, Hz, and which of them make each band.
+const SPACING_HZ: f64 = 0.5;
+const EDGES: [std::ops::RangeInclusive<u32>; 4] = [1..=2, 3..=4, 5..=6, 7..=10];
+/// Rounds of the power iteration at most, and the change at which it ends.
+const ROUNDS: usize = 40;
+const SETTLED: f64 = 1e-6;
+/// Trace below which nothing varies.
+const NOTHING: f64 = 1e-12;
+
+/// Memory of the computation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Course {
+    gram: Vec<f64>,
+    vector: Vec<f64>,
+    product: Vec<f64>,
+}
+
+impl Course {
+    /// Appends the values of [`NAMES`] to `out`, for the window whose features were computed last.
+    pub(super) fn of(&mut self, of: &Statistics, out: &mut Vec<f32>) {
+        let cells = of.filled();
+        self.fill(of);
+        let trace: f64 = (0..cells).map(|cell| self.at(cell, cell)).sum();
+        if trace <= NOTHING {
+            out.extend(std::iter::repeat_n(0.0, NAMES.len()));
+            return;
+        }
+        // Before the eigenvalues: they take the matrix apart.
+        let square: f64 = self.gram.iter().map(|value| value * value).sum();
+        let spread = trace * trace / square / cells as f64;
+        let bands = self.bands(of.indices());
+        let energies = self.energies(of.indices());
+        let step = self.step();
+        for _ in 0..3 {
+            out.push((self.take_largest(cells) / trace) as f32);
+        }
+        out.push(spread as f32);
+        out.extend(bands.map(|share| share as f32));
+        out.extend(energies.map(|share| share as f32));
+        out.push(step as f32);
+    }
+
+    fn at(&self, row: usize, column: usize) -> f64 {
+        self.gram
+            .get(row * self.vector.len() + column)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn fill(&mut self, of: &Statistics) {
+        let cells = of.filled();
+        self.gram.clear();
+        self.gram.resize(cells * cells, 0.0);
+        self.vector.clear();
+        self.vector.resize(cells, 0.0);
+        let width = of.width().max(1) as f64;
+        for (row, early) in of.deviations().enumerate() {
+            for (column, late) in of.deviations().enumerate().skip(row) {
+                let sum: f64 = early.iter().zip(late).map(|(a, b)| a * b).sum();
+                for place in [row * cells + column, column * cells + row] {
+                    if let Some(value) = self.gram.get_mut(place) {
+                        *value = sum / width;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The largest eigenvalue, which is taken out of the matrix.
+    fn take_largest(&mut self, cells: usize) -> f64 {
+        let longest = (0..cells).max_by(|a, b| self.at(*a, *a).total_cmp(&self.at(*b, *b)));
+        let Some(longest) = longest else { return 0.0 };
+        let start = self.gram.chunks_exact(cells).nth(longest);
+        self.vector.clear();
+        self.vector.extend(start.into_iter().flatten());
+        let mut value = 0.0;
+        for _ in 0..ROUNDS {
+            let norm = self.vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            if norm <= NOTHING {
+                break;
+            }
+            self.vector.iter_mut().for_each(|x| *x /= norm);
+            self.product.clear();
+            let vector = &self.vector;
+            self.product.extend(
+                self.gram
+                    .chunks_exact(cells)
+                    .map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f64>()),
+            );
+            let next: f64 = self.product.iter().zip(vector).map(|(a, b)| a * b).sum();
+            let settled = (next - value).abs() <= SETTLED * next.abs();
+            value = next;
+            if settled {
+                break;
+            }
+            std::mem::swap(&mut self.vector, &mut self.product);
+        }
+        let vector = &self.vector;
+        for (row, a) in self.gram.chunks_exact_mut(cells).zip(vector) {
+            for (entry, b) in row.iter_mut().zip(vector) {
+                *entry -= value * a * b;
+            }
+        }
+        value.max(0.0)
+    }
+
+    /// The shares of the four bands: `sum_st w_s w_t G[s,t] cos(2 pi f (s - t))` at each frequency.
+    fn bands(&self, indices: &[i64]) -> [f64; 4] {
+        let (Some(first), Some(last)) = (indices.first(), indices.last()) else {
+            return [0.0; 4];
+        };
+        let length = (last - first + 2) as f64;
+        let place = |index: &i64| (index - first) as f64;
+        let weight = |index: &i64| {
+            let turn = std::f64::consts::TAU * (place(index) + 1.0) / length;
+            0.5 - 0.5 * turn.cos()
+        };
+        let power = |step: u32| -> f64 {
+            let turn = std::f64::consts::TAU * f64::from(step) * SPACING_HZ / RATE_HZ;
+            let mut sum = 0.0;
+            for (row, early) in self.gram.chunks_exact(indices.len()).zip(indices) {
+                for (value, late) in row.iter().zip(indices) {
+                    let apart = (late - early) as f64;
+                    sum += value * weight(early) * weight(late) * (turn * apart).cos();
+                }
+            }
+            sum.max(0.0)
+        };
+        let powers = EDGES.map(|steps| steps.map(power).sum::<f64>());
+        let all: f64 = powers.iter().sum();
+        powers.map(|power| if all <= NOTHING { 0.0 } else { power / all })
+    }
+
+    /// The shares of the quarters in the change from cell to cell, ascending, without the least.
+    fn energies(&self, indices: &[i64]) -> [f64; 3] {
+        let mut quarters = [0.0; 4];
+        if let (Some(first), Some(last)) = (indices.first(), indices.last()) {
+            let span = (last - first).max(1);
+            for (cell, pair) in indices.windows(2).enumerate() {
+                let [early, late] = pair else { continue };
+                if late - early != 1 {
+                    continue;
+                }
+                let change = self.at(cell, cell) + self.at(cell + 1, cell + 1)
+                    - 2.0 * self.at(cell, cell + 1);
+                let quarter = usize::try_from(4 * (early - first) / span).unwrap_or(0);
+                if let Some(sum) = quarters.get_mut(quarter.min(3)) {
+                    *sum += change.max(0.0);
+                }
+            }
+        }
+        quarters.sort_unstable_by(f64::total_cmp);
+        let all: f64 = quarters.iter().sum();
+        let [_, second, third, largest] = quarters;
+        [second, third, largest].map(|sum| if all <= NOTHING { 0.0 } else { sum / all })
+    }
+
+    /// How far the mean of the last quarter of the cells lies from that of the first.
+    fn step(&self) -> f64 {
+        let cells = self.vector.len();
+        let quarter = (cells / 4).max(1);
+        let sign = |cell: usize| match cell {
+            cell if cell < quarter => -1.0,
+            cell if cell + quarter >= cells => 1.0,
+            _ => 0.0,
+        };
+        let mut sum = 0.0;
+        for (row, values) in self.gram.chunks_exact(cells.max(1)).enumerate() {
+            let signed = values.iter().enumerate().map(|(cell, v)| sign(cell) * v);
+            sum += sign(row) * signed.sum::<f64>();
+        }
+        sum.max(0.0).sqrt() / quarter as f64
+    }
+}
+
+/// Appends the profile to `out`: [`BANDS`] values for each of the first [`MOST_BLOCKS`] gain blocks, which begin at `blocks`.
+pub(super) fn profile(of: &Statistics, valid: &[bool], blocks: &[usize], out: &mut Vec<f32>) {
+    let ends = blocks.iter().skip(1).copied().chain([valid.len()]);
+    for (begin, end) in blocks.iter().copied().zip(ends).take(MOST_BLOCKS) {
+        let block = || {
+            let of_block = valid.iter().enumerate().take(end).skip(begin);
+            of_block
+                .filter(|(_, valid)| **valid)
+                .map(|(place, _)| place)
+        };
+        let count = block().count();
+        let mut sums = [(0.0, 0.0); BANDS];
+        for (rank, place) in block().enumerate() {
+            if let Some((sum, samples)) = sums.get_mut(rank * BANDS / count.max(1)) {
+                *sum += of.level(place);
+                *samples += 1.0;
+            }
+        }
+        out.extend(sums.map(|(sum, samples)| {
+            let mean: f64 = if samples > 0.0 { sum / samples } else { 0.0 };
+            (mean + FLOOR).ln() as f32
+        }));
+    }
+}
