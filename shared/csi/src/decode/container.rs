@@ -85,9 +85,25 @@ fn begins(rest: &[u8]) -> bool {
     matches!(rest, [_, _, 0, 0, _, _, 0x11, 0xC5, ..])
 }
 
+/// The places behind the first byte at which a datagram begins.
+fn starts(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let magics = memchr::memmem::find_iter(rest, &[0x11, 0xC5]);
+    let starts = magics.filter_map(|magic| magic.checked_sub(6).filter(|start| *start > 0));
+    starts
+        .filter_map(|start| rest.get(start..))
+        .filter(|rest| begins(rest))
+}
+
 /// The next place behind the first byte at which a datagram begins.
 fn resume(rest: &[u8]) -> Option<usize> {
-    let magics = memchr::memmem::find_iter(rest, &[0x11, 0xC5]);
-    let mut starts = magics.filter_map(|magic| magic.checked_sub(6).filter(|start| *start > 0));
-    starts.find(|start| rest.get(*start..).is_some_and(begins))
+    Some(rest.len() - starts(rest).next()?.len())
+}
+
+/// Whether `beginning` holds a datagram and another one behind it: a file whose first bytes are damaged.
+#[must_use]
+pub fn begins_later(beginning: &[u8]) -> bool {
+    starts(beginning).any(|rest| {
+        let datagram = datagram(rest).ok();
+        datagram.is_some_and(|datagram| rest.get(4 + datagram.len()..).is_some_and(begins))
+    })
 }

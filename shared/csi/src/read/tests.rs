@@ -182,6 +182,11 @@ fn a_container_goes_on_behind_garbage() {
     put(&mut file, &datagram(4), 148);
     put(&mut file, &datagram(5), 60_000);
     put(&mut file, &datagram(6), 148);
+    // A file that begins with garbage is known by what follows it.
+    let behind: Vec<u8> = [&[0x5A; 77], file.as_slice()].concat();
+    let reader = open(behind).unwrap();
+    assert_eq!(reader.format(), Format::Adr018);
+    assert_eq!(reader.flatten().count(), 4);
     let found: Vec<_> = open(file).unwrap().collect();
     let sequences: Vec<u64> = found.iter().flatten().map(|frame| frame.sequence).collect();
     assert_eq!(sequences, [1, 2, 4, 6]);
@@ -205,7 +210,7 @@ fn lines_of_data_are_counted_apart() {
                   real_timestamp,len,CSI_DATA";
     let tool = "CSI_DATA,AP,AA:BB:CC:00:11:22,-72,11,0,0,0,0,0,0,0,0,0,-96,0,6,1,8346021,0,28,0,0,8.50623,128,";
     let list = "1\t-2 ".repeat(64);
-    let line = format!("{tool}[{list}],1700000000.25");
+    let line = format!("{tool} [{list}],1700000000.25");
     let text = format!(
         "\u{feff}{header}\r\n{line}\r\nI (312) wifi: [1]\r\n\r\nCSI_DATA,broken\r\n{line}\r\n{header}\r\n{line}"
     );

@@ -44,7 +44,10 @@ impl<'a> Split<'a> {
             });
         };
         let (before, list) = text.split_at(opening);
-        let before = before.strip_suffix(b"\"").unwrap_or(before);
+        let before = before
+            .strip_suffix(b"\"")
+            .unwrap_or(before)
+            .trim_ascii_end();
         let found = match before.strip_suffix(b",").unwrap_or(before) {
             [] => 0,
             before => before.split(|byte| *byte == b',').count(),
