@@ -14,7 +14,8 @@ use super::shown;
 /// number, with several a list. `re` and `im` are antenna by antenna; whole numbers are written without a point.
 ///
 /// With `raw` and the header of a network card's record, `re` and `im` are subcarrier by subcarrier, for each receive chain
-/// (outer) and transmit stream (inner); and the line has `n_rx`, `n_tx` and the fields of the header as they stand there.
+/// (outer) and transmit stream (inner); and the line has `n_rx`, `n_tx`, `shape` (of `re` and `im`) and the fields of the header
+/// as they stand there.
 pub(super) fn write(
     frame: &Frame,
     index: u64,
@@ -143,7 +144,11 @@ fn write_all(
 
 fn write_header(frame: &Frame, header: &Header, line: &mut String) -> std::fmt::Result {
     let (n_rx, n_tx) = (frame.receive_chains(), frame.transmit_streams);
-    write!(line, ",\"n_rx\":{n_rx},\"n_tx\":{n_tx},\"scale\":")?;
+    let tones = frame.layout.len();
+    write!(
+        line,
+        ",\"n_rx\":{n_rx},\"n_tx\":{n_tx},\"shape\":[{tones},{n_rx},{n_tx}],\"scale\":"
+    )?;
     optional(line, frame.scale)?;
     // A struct of numbers and texts: always an object.
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(header) {

@@ -171,6 +171,7 @@ fn raw_logs_of_network_cards_are_by_subcarrier_and_chain() {
         (&raw["n_rx"], &raw["n_tx"]),
         (&Value::from(2), &Value::from(1))
     );
+    assert_eq!(raw["shape"], Value::from(vec![52, 2, 1]));
     assert_eq!(
         (&raw["csi_bytes"], &raw["n_sub"]),
         (&Value::from(416), &Value::from(52))

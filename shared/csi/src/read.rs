@@ -170,6 +170,8 @@ enum Source {
     Lines {
         offset: usize,
         number: u64,
+        /// Lines of data so far, the damaged ones included.
+        data: u64,
         kind: Lines,
     },
     Espectre {
@@ -225,9 +227,16 @@ impl Reader {
             })?,
             given => given,
         };
+        // Editors on Windows put a mark in front of text.
+        let offset = if bytes.starts_with(b"\xEF\xBB\xBF") {
+            3
+        } else {
+            0
+        };
         let lines = |kind| Source::Lines {
-            offset: 0,
+            offset,
             number: 0,
+            data: 0,
             kind,
         };
         let source = match format {
@@ -318,16 +327,15 @@ impl Reader {
             (Source::Container { .. } | Source::Pcap(_), Some(node)) => header::adr018(node, frame),
             (
                 Source::Lines {
-                    number,
+                    data,
                     kind: Lines::Esp32(decoder),
                     ..
                 },
                 _,
             ) => {
                 let line = self.bytes.get(self.last_line.clone()).unwrap_or_default();
-                let before = 1 + u64::from(self.bytes.starts_with(b"type,"));
                 let mut fields = decoder.fields(line);
-                fields.extend(header::line(number.saturating_sub(before), frame));
+                fields.extend(header::line(data.saturating_sub(1), frame));
                 fields
             }
             _ => Map::new(),
@@ -363,12 +371,10 @@ impl Reader {
                 Source::Container { offset } => {
                     let position = Position::Offset(*offset as u64);
                     self.last_position = position;
-                    let next = container::next(&self.bytes, *offset)?;
-                    *offset = next.as_ref().map_or(self.bytes.len(), |(_, next)| *next);
-                    let datagram = next
-                        .map(|(datagram, _)| datagram)
-                        .map_err(decode::Error::from);
+                    let (datagram, next) = container::next(&self.bytes, *offset)?;
+                    *offset = next;
                     datagram
+                        .map_err(decode::Error::from)
                         .and_then(|datagram| csi_of(datagram, 0))
                         .map_err(|error| Malformed { position, error })
                 }
@@ -400,6 +406,7 @@ impl Reader {
                 Source::Lines {
                     offset,
                     number,
+                    data,
                     kind,
                 } => {
                     let rest = self.bytes.get(*offset..).filter(|rest| !rest.is_empty())?;
@@ -423,6 +430,8 @@ impl Reader {
                             .map(|found| found.map(|(node, frame)| (Some(node), frame)))
                             .map_err(Into::into),
                     };
+                    let is_data = line.starts_with(b"CSI_DATA") || matches!(frame, Ok(Some(_)));
+                    *data += u64::from(is_data);
                     frame.map_err(|error| Malformed { position, error })
                 }
                 Source::Records(records) => {

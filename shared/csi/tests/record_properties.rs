@@ -79,9 +79,10 @@ proptest! {
     }
 
     #[test]
-    fn picoscenes_round_trip(device in 0_usize..4, kind in prop::sample::select(AX[..9].to_vec()), wide: bool, chains in 1_u8..4,
-                             streams in 1_u8..4, basic in 1_u16..4, csi in 1_u16..5, seed: u64) {
-        let device = [0x5300, 0x9300, 0x2000, 0x1234][device];
+    fn picoscenes_round_trip(device in prop::sample::select(vec![0x5300, 0x9300, 0x2000, 0x2100, 0x1234, 0x24D2, 0x1000]),
+                             kind in prop::sample::select(AX.to_vec()), wide: bool, chains in 1_u8..4,
+                             streams in 1_u8..4, basic in 1_u16..6, csi in 1_u16..5, host_us in 1_i64..1 << 50, seed: u64) {
+        let (ax, radio) = (matches!(device, 0x2000 | 0x2100), matches!(device, 0x1234 | 0x24D2 | 0x1000));
         let (kind, bits) = match (device, wide) {
             (0x5300, false) => (Tones::Grouped20, 8),
             (0x5300, true) => (Tones::Grouped40, 8),
@@ -89,17 +90,20 @@ proptest! {
             (0x9300, true) => (Tones::Ht40, 10),
             _ => (kind, 16),
         };
-        let frame = writers::frame(kind, device == 0x2000, chains, streams, bits, seed);
+        let frame = writers::frame(kind, ax, chains, streams, bits, seed);
+        // The host's clock, which has nothing to do with the card's.
+        let receive_time_us = if basic >= 4 { host_us } else { frame.receive_time_us };
+        let frame = Frame { receive_time_us, ..frame };
         let record = writers::picoscenes(&frame, device, basic, csi);
         let (header, found) = picoscenes::decode(&record).unwrap().unwrap();
         prop_assert_eq!((header.rx_basic.version, header.csi_header.ver), (basic, csi));
         prop_assert_eq!(&one(Format::PicoScenes, &record), &found);
         let rssi_dbm = if device == 0x5300 && basic == 1 { vec![-40] } else { frame.rssi_dbm };
-        let format = if device == 0x1234 { SampleFormat::Cf32 } else { frame.format };
+        let format = if radio { SampleFormat::Cf32 } else { frame.format };
         let expected = Frame {
             sequence: 0, counted: false, agc: None, raw_size: record.len() as u32, rssi_dbm, format,
             // Two layouts differ in the pilots only, and a radio masks none.
-            layout: if device == 0x1234 { found.layout.clone() } else { frame.layout },
+            layout: if radio { found.layout.clone() } else { frame.layout },
             ..frame
         };
         prop_assert_eq!(found, expected);
@@ -237,6 +241,113 @@ fn other_records_of_an_intel_log_are_passed_over() {
     assert_eq!(
         errors,
         ["offset 109: Intel 5300 CSI length: expected 132 for 1 x 2 antennas, found 72"]
+    );
+}
+
+/// What a log holds: frames, and what is said of the rest.
+fn read(log: Vec<u8>) -> (Format, Vec<Frame>, Vec<String>) {
+    let mut reader = Reader::new(log.into(), "log", Format::Auto, Options::default()).unwrap();
+    let (mut frames, mut places) = (Vec::new(), Vec::new());
+    for next in reader.by_ref() {
+        match next {
+            Ok(frame) => frames.push(frame),
+            Err(place) => places.push(place.to_string()),
+        }
+    }
+    (reader.format(), frames, places)
+}
+
+/// Codes that the tool does not know are no damage, in front of a log either.
+#[test]
+fn records_of_an_unknown_code_are_passed_over() {
+    let frame = writers::frame(Tones::Grouped20, false, 2, 1, 8, 9);
+    let csi = writers::intel5300(&frame, [0, 1, 2]);
+    let other = [&[0, 9, 0x42], [0xBB; 8].as_slice()].concat();
+    let (format, frames, places) = read([&other[..], &csi, &other, &csi, &csi].concat());
+    assert_eq!((format, frames.len()), (Format::Intel5300, 3));
+    assert!(places.is_empty(), "{places:?}");
+}
+
+/// The WSR Toolbox puts 18 bytes in front of the CSI; other bytes too many stand behind it.
+#[test]
+fn longer_intel_records() {
+    let frame = writers::frame(Tones::Grouped20, false, 3, 1, 8, 9);
+    let record = writers::intel5300(&frame, [1, 2, 0]);
+    let longer = |at: usize, bytes: &[u8]| {
+        let mut record = record.clone();
+        record.splice(at..at, bytes.iter().copied());
+        let length = (record.len() - 2) as u16;
+        record[..2].copy_from_slice(&length.to_be_bytes());
+        record
+    };
+    let mut added = [1_700_000_000_u32.to_le_bytes(), 250_000_u32.to_le_bytes()].concat();
+    added.extend(writers::TRANSMITTER);
+    added.extend(77_u32.to_le_bytes());
+    let wsr = longer(23, &added);
+    let (format, frames, places) = read(wsr.repeat(2));
+    assert_eq!((format, frames.len()), (Format::Intel5300, 2));
+    assert!(places.is_empty(), "{places:?}");
+    assert_eq!(frames[1].samples, frame.samples);
+    assert_eq!(frames[1].transmitter, Some(writers::TRANSMITTER));
+    assert_eq!(frames[1].receive_time_us, 1_700_000_000_250_000);
+    assert_eq!(frames[1].device_time_us, frame.device_time_us);
+    let (header, _) = intel5300::decode(&wsr).unwrap().unwrap();
+    assert_eq!(header.wsr.map(|wsr| wsr.packet), Some(77));
+
+    // 18 bytes that are no time are not the toolbox's.
+    for behind in [&[0xEE; 5][..], &[0xEE; 18]] {
+        let (_, frames, places) = read(longer(record.len(), behind).repeat(2));
+        assert!(frames.len() == 2 && places.is_empty(), "{places:?}");
+        assert_eq!(frames[0].samples, frame.samples);
+        assert_eq!(frames[0].transmitter, None);
+    }
+}
+
+/// A router that hears many packets without CSI before the first with, and keeps another part of a packet than it says.
+#[test]
+fn atheros_logs_that_begin_without_csi() {
+    let frame = writers::frame(Tones::Ht40, false, 2, 1, 10, 9);
+    for (order, two) in [
+        (ByteOrder::Little, u16::to_le_bytes as fn(u16) -> [u8; 2]),
+        (ByteOrder::Big, u16::to_be_bytes),
+    ] {
+        let csi = writers::atheros(&frame, order);
+        let mut without = csi.clone();
+        without.drain(27..27 + 570);
+        let length = without.len() as u16 - 2;
+        without[..2].copy_from_slice(&two(length));
+        without[10..12].fill(0);
+        // Such records may say 0 tones.
+        without[18] = 0;
+        let mut more = csi.clone();
+        more[25..27].copy_from_slice(&two(1000));
+        let (format, frames, places) = read([without.repeat(100), more, csi, without].concat());
+        assert_eq!((format, frames.len()), (Format::Atheros, 2), "{order:?}");
+        assert!(places.is_empty(), "{places:?}");
+        assert_eq!(frames[0].samples, frame.samples);
+        assert_eq!(frames[0].transmitter, Some(writers::TRANSMITTER));
+    }
+}
+
+/// Two bytes behind a whole record are the beginning of another, and no fault of the whole one.
+#[test]
+fn what_is_left_behind_a_record_without_csi_is_one_place() {
+    let frame = writers::frame(Tones::Ht20, false, 2, 1, 10, 9);
+    let csi = writers::atheros(&frame, ByteOrder::Little);
+    let mut without = csi.clone();
+    without.drain(27..27 + 280);
+    let length = without.len() as u16 - 2;
+    without[..2].copy_from_slice(&length.to_le_bytes());
+    without[10..12].fill(0);
+    let log = [&csi[..], &without, &[9, 1]].concat();
+    let at = csi.len() + without.len();
+    let (_, frames, places) = read(log);
+    assert_eq!(frames.len(), 1);
+    assert_eq!(
+        places,
+        [format!(
+            "offset {at}: truncated Atheros record: expected 267 bytes, found 2"
+        )]
     );
 }
 

@@ -85,6 +85,10 @@ pub struct Entry {
     pub sha256: String,
     /// Frames that can be decoded.
     pub frames: u64,
+    /// Whether tests do without it everywhere, also where recordings are required: it shows what no other does, and is not among
+    /// those that this project is given.
+    #[serde(default)]
+    pub optional: bool,
     /// What happened.
     #[serde(default)]
     pub labels: Vec<Label>,
@@ -133,7 +137,7 @@ impl Entry {
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     sources: BTreeMap<String, Source>,
-    recordings: Vec<Entry>,
+    pub(crate) recordings: Vec<Entry>,
 }
 
 impl Catalogue {

@@ -98,13 +98,15 @@ pub fn find(name: &str) -> Result<Recording, Error> {
 /// [`require_or_skip!`].
 ///
 /// # Errors
-/// Where the recording is damaged; and where it is missing and `FRESNEL_REQUIRE_RECORDINGS` is set.
+/// Where the recording is damaged; and where it is missing, not optional, and `FRESNEL_REQUIRE_RECORDINGS` is set.
 pub fn for_test(name: &str) -> Result<Option<Recording>, Error> {
     use std::io::Write as _;
 
-    let required = std::env::var_os("FRESNEL_REQUIRE_RECORDINGS")
+    let catalogue = Catalogue::built_in()?;
+    let all_required = std::env::var_os("FRESNEL_REQUIRE_RECORDINGS")
         .is_some_and(|value| value != "0" && !value.is_empty());
-    match find(name) {
+    let required = all_required && !is_optional(&catalogue, name);
+    match catalogue.find(name, &Places::from_environment()) {
         Ok(recording) => Ok(Some(recording)),
         Err(missing @ Error::NotFound { .. }) if !required => {
             let thread = std::thread::current();
@@ -117,8 +119,14 @@ pub fn for_test(name: &str) -> Result<Option<Recording>, Error> {
     }
 }
 
+/// Whether tests do without a recording everywhere. One that is not listed is required: to ask for it is a mistake.
+fn is_optional(catalogue: &Catalogue, name: &str) -> bool {
+    catalogue.entry(name).is_some_and(|entry| entry.optional)
+}
+
 /// The recording of this name, in a test. Where it is nowhere to be had the test says `SKIPPED` on standard error and
-/// returns; with `FRESNEL_REQUIRE_RECORDINGS=1` it fails. A recording with a wrong sum always fails.
+/// returns; with `FRESNEL_REQUIRE_RECORDINGS=1` it fails, unless the recording is optional. A recording with a wrong sum always
+/// fails.
 #[macro_export]
 macro_rules! require_or_skip {
     ($name:expr) => {

@@ -147,7 +147,7 @@ impl Catalogue {
             .collect();
         let cached = places.cached(entry);
         match (self.origin(entry), cached) {
-            (None, _) => looked.push("(it has no origin: it was divided or rebuilt)".to_owned()),
+            (None, _) => looked.push("(it has no origin to be fetched from)".to_owned()),
             (Some(url), Some(path)) if places.online => match origin::fetch(&url, CACHE_LIMIT) {
                 Ok(contents) => {
                     check(entry, &url, &contents)?;

@@ -130,6 +130,25 @@ fn what_was_fetched_before_is_found_in_the_cache() {
 }
 
 #[test]
+fn only_what_is_listed_so_is_optional() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalogue = catalogue(folder.path(), "plain.bin", SUM);
+    assert!(!crate::is_optional(&catalogue, "one"));
+    catalogue.recordings[0].optional = true;
+    assert!(crate::is_optional(&catalogue, "one"));
+    assert!(!crate::is_optional(&catalogue, "two"));
+    // What has an origin would be fetched by every run of the tests that lacks it. (No test asks for the blind ones.)
+    let built_in = Catalogue::built_in().unwrap();
+    let optional = built_in.entries().iter().filter(|entry| entry.optional);
+    let local = optional.clone().filter(|entry| entry.file.is_none());
+    let blind = optional
+        .clone()
+        .filter(|entry| entry.source == "espectre-history");
+    assert_eq!(local.count() + blind.count(), optional.count());
+    assert!(optional.count() >= 15);
+}
+
+#[test]
 fn a_path_out_of_the_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("recordings.toml");

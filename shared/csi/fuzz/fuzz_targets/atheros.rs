@@ -1,24 +1,7 @@
 #![no_main]
+#![allow(dead_code)]
 
-use csi::read::{Format, Options, Reader};
+#[path = "../targets.rs"]
+mod targets;
 
-fn check(frame: &csi::Frame) {
-    assert_eq!(
-        frame.samples.len(),
-        usize::from(frame.antennas) * frame.layout.len()
-    );
-    assert!(frame.antennas.is_multiple_of(frame.transmit_streams));
-}
-
-// One record, and a log of them.
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    for order in [csi::decode::atheros::ByteOrder::Little, csi::decode::atheros::ByteOrder::Big] {
-        if let Ok(Some((_, frame))) = csi::decode::atheros::decode(bytes, order) {
-            check(&frame);
-        }
-    }
-    let log = bytes::Bytes::copy_from_slice(bytes);
-    if let Ok(reader) = Reader::new(log, "fuzz", Format::Atheros, Options::default()) {
-        reader.flatten().for_each(|frame| check(&frame));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::atheros(bytes));

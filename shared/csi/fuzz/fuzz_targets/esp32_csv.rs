@@ -1,10 +1,7 @@
 #![no_main]
+#![allow(dead_code)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let mut decoder = csi::decode::esp32_csv::Decoder::new();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        if let Ok(Some(frame)) = decoder.line(line, None) {
-            assert_eq!(frame.samples.len(), frame.layout.len());
-        }
-    }
-});
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::esp32_csv(bytes));

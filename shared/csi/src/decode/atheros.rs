@@ -93,6 +93,8 @@ impl ByteOrder {
                 length: |rest| Some(2 + usize::from(Self::Little.u16(rest, 0)?)),
                 signature: |rest| signature(rest, Self::Little),
                 possible: |rest| possible(rest, Self::Little),
+                judged: HEAD,
+                other: |_| false,
             },
             Self::Big => Shape {
                 format: FORMAT,
@@ -100,6 +102,8 @@ impl ByteOrder {
                 length: |rest| Some(2 + usize::from(Self::Big.u16(rest, 0)?)),
                 signature: |rest| signature(rest, Self::Big),
                 possible: |rest| possible(rest, Self::Big),
+                judged: HEAD,
+                other: |_| false,
             },
         }
     }
@@ -114,20 +118,27 @@ impl ByteOrder {
 
 /// A record with CSI whose counts and lengths all agree.
 fn signature(rest: &[u8], order: ByteOrder) -> bool {
+    read_header(rest, order).is_some_and(|header| holds_csi(&header) && lengths_agree(&header))
+}
+
+/// A record whose lengths agree, with CSI or without; or one with CSI that keeps another part of the packet than it says.
+fn possible(rest: &[u8], order: ByteOrder) -> bool {
     read_header(rest, order).is_some_and(|header| {
-        header.csi_len > 0
-            && matches!(header.num_tones, 56 | 114)
-            && (1..=4).contains(&header.nr)
-            && (1..=4).contains(&header.nc)
-            && usize::from(header.csi_len) == csi_bytes(&header)
-            && lengths_agree(&header)
+        let whole = HEAD - 2 + usize::from(header.csi_len) <= usize::from(header.record_len);
+        match lengths_agree(&header) {
+            true => header.csi_len == 0 || matches!(header.num_tones, 56 | 114),
+            false => holds_csi(&header) && whole,
+        }
     })
 }
 
-/// A record whose lengths agree.
-fn possible(rest: &[u8], order: ByteOrder) -> bool {
-    read_header(rest, order)
-        .is_some_and(|header| lengths_agree(&header) && matches!(header.num_tones, 56 | 114))
+/// Whether the counts make the length of the CSI.
+fn holds_csi(header: &Header) -> bool {
+    header.csi_len > 0
+        && matches!(header.num_tones, 56 | 114)
+        && (1..=4).contains(&header.nr)
+        && (1..=4).contains(&header.nc)
+        && usize::from(header.csi_len) == csi_bytes(header)
 }
 
 fn lengths_agree(header: &Header) -> bool {

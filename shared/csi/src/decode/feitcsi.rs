@@ -57,6 +57,8 @@ pub const SHAPE: Shape = Shape {
         let counts = (u32_at(rest, 0), u32_at(rest, 52));
         rest.len() >= HEAD && matches!(counts, (Some(0), Some(0..=MOST_SUBCARRIERS)))
     },
+    judged: HEAD,
+    other: |_| false,
 };
 
 /// The counts of the first bytes make the length of the CSI.

@@ -7,7 +7,9 @@
 //!
 //! Samples stay the stored integers. [`crate::Frame::scale`] times a sample is the channel in units of the noise: its square is the
 //! signal-to-noise ratio of the subcarrier, thermal noise and quantisation taken together, as the tool's `get_scaled_csi`.
-//! The record says neither channel nor transmitter.
+//! The record says neither channel nor transmitter. The WSR Toolbox (N. Jadhav et al., A wireless signal-based sensing
+//! framework for robotics, IJRR 2022) puts 18 bytes in front of the CSI that say when and from whom, see [`Wsr`]. Of records
+//! that are longer for another reason the bytes behind the CSI are passed over, and so are records with other codes.
 
 use num_complex::Complex32;
 use serde::Serialize;
@@ -25,6 +27,10 @@ const FORMAT: &str = "Intel 5300";
 /// Length, code and header.
 const HEAD: usize = 23;
 const SUBCARRIERS: usize = 30;
+/// What the WSR Toolbox adds to a record.
+const WSR_BYTES: usize = 18;
+/// Most bytes behind the CSI of a record that still shows the signature.
+const MOST_BEHIND: usize = 64;
 /// What the tool writes where the noise is unknown.
 const NOISE_UNKNOWN: i8 = -127;
 /// What the tool takes the noise for then, in dBm.
@@ -55,6 +61,22 @@ pub struct Header {
     pub antenna_perm: [u8; 3],
     /// Rate and flags: bit 8 HT, bit 11 40 MHz, low bits the MCS.
     pub rate_flags: u16,
+    /// What the WSR Toolbox adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wsr: Option<Wsr>,
+}
+
+/// What the WSR Toolbox puts between the header and the CSI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wsr {
+    /// Time of reception by the host's clock: seconds since the Unix epoch.
+    pub seconds: u32,
+    /// And microseconds.
+    pub micros: u32,
+    /// Address of the transmitter.
+    pub transmitter: [u8; 6],
+    /// Number of the packet.
+    pub packet: u32,
 }
 
 /// How records are found.
@@ -71,7 +93,8 @@ pub const SHAPE: Shape = Shape {
                 count(n_rx)
                     && count(n_tx)
                     && usize::from(bytes) == expected
-                    && usize::from(length) == expected + HEAD - 2
+                    && (expected + HEAD - 2..=expected + HEAD - 2 + MOST_BEHIND)
+                        .contains(&usize::from(length))
             }
             _ => false,
         }
@@ -80,6 +103,8 @@ pub const SHAPE: Shape = Shape {
         let length = at(rest, 0).map_or(0, u16::from_be_bytes);
         length > 0 && matches!(rest.get(2), Some(&(CODE_CSI | CODE_PAYLOAD)))
     },
+    judged: 3,
+    other: |rest| at(rest, 0).map_or(0, u16::from_be_bytes) > 0,
 };
 
 /// Bytes of CSI that so many antennas and streams have.
@@ -101,7 +126,7 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
     if *record.get(2).ok_or_else(truncated)? != CODE_CSI {
         return Ok(None);
     }
-    let (header, bytes) = read_header(record).ok_or_else(truncated)?;
+    let (mut header, bytes) = read_header(record).ok_or_else(truncated)?;
     let (n_rx, n_tx) = (header.n_rx, header.n_tx);
     if !(1..=3).contains(&n_rx) || !(1..=3).contains(&n_tx) {
         let found = format!("{n_rx} x {n_tx}");
@@ -112,11 +137,18 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
         let expected = format!("{expected} for {n_rx} x {n_tx} antennas");
         return Err(bad(FORMAT, "CSI length", expected, bytes));
     }
-    let csi = record.get(HEAD..HEAD + expected).ok_or(Error::Truncated {
-        format: FORMAT,
-        expected: HEAD + expected,
-        found: record.len(),
-    })?;
+    let wsr = (record.len() == HEAD + WSR_BYTES + expected)
+        .then(|| read_wsr(record))
+        .flatten();
+    let begin = HEAD + wsr.as_ref().map_or(0, |_| WSR_BYTES);
+    let csi = record
+        .get(begin..begin + expected)
+        .ok_or(Error::Truncated {
+            format: FORMAT,
+            expected: HEAD + expected,
+            found: record.len(),
+        })?;
+    header.wsr = wsr;
     let samples = unpack(csi, n_rx, n_tx, permutation(&header.antenna_perm, n_rx));
     let wide = header.rate_flags & 0x800 != 0;
     let device_time_us = Some(u64::from(header.timestamp_low_us));
@@ -124,7 +156,9 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
         sequence: u64::from(header.bfee_count),
         counted: true,
         device_time_us,
-        receive_time_us: receive_time(device_time_us),
+        receive_time_us: header
+            .host_time_us()
+            .unwrap_or_else(|| receive_time(device_time_us)),
         rssi_dbm: rssi_dbm(&header),
         noise_floor_dbm: Some(header.noise_dbm).filter(|noise| *noise != NOISE_UNKNOWN),
         agc: Some(header.agc_db),
@@ -151,7 +185,7 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
         samples,
         format: SampleFormat::Ci8,
         raw_size: u32::try_from(record.len()).unwrap_or(u32::MAX),
-        transmitter: None,
+        transmitter: header.wsr.as_ref().map(|wsr| wsr.transmitter),
         simulated: false,
     };
     Ok(Some((header, frame)))
@@ -172,8 +206,19 @@ fn read_header(record: &[u8]) -> Option<(Header, u16)> {
         agc_db,
         antenna_perm: [select & 3, select >> 2 & 3, select >> 4 & 3],
         rate_flags: u16_at(record, 21)?,
+        wsr: None,
     };
     Some((header, u16_at(record, 19)?))
+}
+
+/// `None` where what stands there is no time.
+fn read_wsr(record: &[u8]) -> Option<Wsr> {
+    Some(Wsr {
+        seconds: u32_at(record, HEAD).filter(|seconds| *seconds > 0)?,
+        micros: u32_at(record, HEAD + 4).filter(|micros| *micros < 1_000_000)?,
+        transmitter: at(record, HEAD + 8)?,
+        packet: u32_at(record, HEAD + 14)?,
+    })
 }
 
 /// Antenna of each receive stream: what the record says where that is a permutation, otherwise the order of the streams.
@@ -220,6 +265,12 @@ pub(super) fn unpack(csi: &[u8], n_rx: u8, n_tx: u8, antennas: [u8; 3]) -> Vec<C
 }
 
 impl Header {
+    /// Microseconds since the Unix epoch by the host's clock, where the record has them.
+    fn host_time_us(&self) -> Option<i64> {
+        let wsr = self.wsr.as_ref()?;
+        Some(i64::from(wsr.seconds) * 1_000_000 + i64::from(wsr.micros))
+    }
+
     fn rssi(&self) -> impl Iterator<Item = u8> {
         [self.rssi_a, self.rssi_b, self.rssi_c]
             .into_iter()
@@ -298,7 +349,9 @@ impl Decoder {
         };
         let time = self.clock.unwrap(header.timestamp_low_us);
         frame.device_time_us = Some(time);
-        frame.receive_time_us = receive_time(Some(time));
+        if header.wsr.is_none() {
+            frame.receive_time_us = receive_time(Some(time));
+        }
         frame.sequence = self.sequence(header.bfee_count);
         Ok(Some((header, frame)))
     }

@@ -1,9 +1,10 @@
 //! PicoScenes (`.csi`): Intel 5300, QCA9300, Intel AX200 and AX210, and software radios behind one container.
 //!
 //! A record is a u32 length that does not count itself, a magic number, a version and the number of its segments; then the
-//! segments, each with name and version, and the received packet. RxSBasic (versions 1 to 3) says how the packet was received,
+//! segments, each with name and version, and the received packet. RxSBasic (versions 1 to 5) says how the packet was received,
 //! CSI (1 to 4) holds the channel in the form of the card that measured it, MVMExtra the firmware header of an AX card. Other
-//! segments are passed over. Z. Jiang et al., Eliminating the barriers: demystifying Wi-Fi baseband design and introducing the
+//! segments are passed over. From version 4 of RxSBasic on the host's clock is there too, and is the time of reception; before
+//! that it is the card's own. Z. Jiang et al., Eliminating the barriers: demystifying Wi-Fi baseband design and introducing the
 //! PicoScenes Wi-Fi sensing platform, IEEE IoT Journal 9(6), 2022.
 //!
 //! The receive chains of a 5300 stay in the order of the streams: the antenna selection is in [`CsiHeader::antsel`] and is not
@@ -44,8 +45,18 @@ pub mod device {
     pub const AX200: u16 = 0x2000;
     /// Intel AX210.
     pub const AX210: u16 = 0x2100;
-    /// A software radio.
+    /// A software radio: a USRP.
     pub const SDR: u16 = 0x1234;
+    /// A software radio behind SoapySDR (HackRF One, LimeSDR, BladeRF).
+    pub const SOAPY_SDR: u16 = 0x24D2;
+    /// A software radio that plays back a file.
+    pub const VIRTUAL_SDR: u16 = 0x1000;
+
+    /// Whether it is a software radio.
+    #[must_use]
+    pub fn is_radio(device: u16) -> bool {
+        matches!(device, SDR | SOAPY_SDR | VIRTUAL_SDR)
+    }
 }
 
 /// What a record says of itself.
@@ -75,6 +86,8 @@ pub const SHAPE: Shape = Shape {
             && u32_at(rest, 0).is_some_and(|length| length >= 7)
     },
     possible: |_| false,
+    judged: HEAD,
+    other: |_| false,
 };
 
 /// CSI of a segment, antenna-major.
@@ -119,7 +132,7 @@ pub fn decode(record: &[u8]) -> Result<Option<(Header, Frame)>, Error> {
             )
         };
         match name.as_str() {
-            "RxSBasic" => basic = Some(RxBasic::read(known(*version, 3)?, data).ok_or_else(cut)?),
+            "RxSBasic" => basic = Some(RxBasic::read(known(*version, 5)?, data).ok_or_else(cut)?),
             "CSI" if csi.is_none() => {
                 csi = Some(CsiHeader::read(known(*version, 4)?, data).ok_or_else(cut)?);
             }
@@ -163,7 +176,7 @@ fn frame_of(header: &Header, csi: Csi, raw_size: usize, mpdu: &[u8]) -> Frame {
         sequence: 0,
         counted: false,
         device_time_us,
-        receive_time_us: receive_time(device_time_us),
+        receive_time_us: host_time_us(basic).unwrap_or_else(|| receive_time(device_time_us)),
         rssi_dbm: rssi_dbm(basic, csi.chains),
         noise_floor_dbm: Some(basic.noise).filter(|noise| *noise < 0 && *noise > -127),
         agc: None,
@@ -190,8 +203,15 @@ fn ppdu(packet_format: i8) -> Ppdu {
         1 => Ppdu::Ht,
         2 => Ppdu::Vht,
         3 | 4 => Ppdu::He,
+        5 => Ppdu::Eht,
         _ => Ppdu::Unknown,
     }
+}
+
+/// Microseconds since the Unix epoch by the host's clock, where the record has them.
+fn host_time_us(basic: &RxBasic) -> Option<i64> {
+    let nanoseconds = basic.system_time.filter(|time| *time > 0)?;
+    i64::try_from(nanoseconds / 1000).ok()
 }
 
 /// Microseconds of the card's clock, which may be the one of 32 bits in MVMExtra.
@@ -199,7 +219,7 @@ fn device_time(header: &Header) -> Option<u64> {
     let basic = &header.rx_basic;
     match (basic.timestamp, &header.mvm_extra) {
         (0, Some(extra)) => Some(extra.mu_clock_us.into()),
-        (nanoseconds, _) if basic.device_type == device::SDR => Some(nanoseconds / 1000),
+        (nanoseconds, _) if device::is_radio(basic.device_type) => Some(nanoseconds / 1000),
         (time, _) => Some(time),
     }
 }
@@ -216,7 +236,8 @@ fn rssi_dbm(basic: &RxBasic, chains: u8) -> Vec<i8> {
     let of_5300 = basic.device_type == device::IWL5300 && above_noise;
     let each = basic
         .rssi_ctl
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|_| !of_5300)
         .filter_map(absolute);
     let together = Some(basic.rssi).filter(|rssi| *rssi != 0);
@@ -232,9 +253,9 @@ fn read_csi(header: &CsiHeader, buffer: &[u8]) -> Result<Csi, Error> {
         device::IWL5300 => of_5300(header, buffer)?,
         device::QCA9300 => of_9300(header, buffer)?,
         device::AX200 | device::AX210 => of_ax(header, buffer)?,
-        device::SDR => of_radio(header, buffer)?,
+        radio if device::is_radio(radio) => of_radio(header, buffer)?,
         other => {
-            let expected = "0x5300, 0x9300, 0x2000, 0x2100 or 0x1234";
+            let expected = "0x5300, 0x9300, 0x2000, 0x2100, 0x1234, 0x24d2 or 0x1000";
             return Err(bad(FORMAT, "device", expected, format!("{other:#06x}")));
         }
     };
@@ -391,7 +412,9 @@ impl Decoder {
         };
         let time = frame.device_time_us.map(|time| self.clock.unwrap(time));
         frame.device_time_us = time;
-        frame.receive_time_us = receive_time(time);
+        if host_time_us(&header.rx_basic).is_none() {
+            frame.receive_time_us = receive_time(time);
+        }
         frame.sequence = self.frames;
         self.frames += 1;
         match &self.layout {

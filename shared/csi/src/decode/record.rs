@@ -97,6 +97,11 @@ pub struct Shape {
     pub signature: fn(&[u8]) -> bool,
     /// Whether a record may begin here that does not show the signature: judged by its first bytes.
     pub possible: fn(&[u8]) -> bool,
+    /// Bytes that `possible` judges by. Fewer behind the last record are what is left of one more.
+    pub judged: usize,
+    /// Whether a record of a kind that is passed over may begin here: too little to go by, so that it counts only where a record
+    /// that shows the signature follows.
+    pub other: fn(&[u8]) -> bool,
 }
 
 impl Shape {
@@ -112,7 +117,9 @@ impl Shape {
         if let Some(length) = length
             && let Some((record, after)) = rest.split_at_checked(length)
             && !record.is_empty()
-            && ((self.signature)(rest) || ((self.possible)(rest) && self.may_follow(after)))
+            && ((self.signature)(rest)
+                || ((self.possible)(rest) && self.may_follow(after))
+                || ((self.other)(rest) && (self.signature)(after)))
         {
             return Some((Ok(record), offset + length));
         }
@@ -139,26 +146,27 @@ impl Shape {
     }
 
     fn may_follow(&self, after: &[u8]) -> bool {
-        after.is_empty() || (self.signature)(after) || (self.possible)(after)
+        after.len() < self.judged || (self.signature)(after) || (self.possible)(after)
     }
 
-    /// Whether a log begins like this: with a record that shows the signature, or with possible ones that lead to it.
+    /// Whether a log begins like this: with a record that shows the signature, or with possible ones that lead to it, however
+    /// many they are. Time is linear in the records before the first that shows it.
     #[must_use]
     pub fn begins(&self, log: &[u8]) -> bool {
         let mut rest = log;
-        for _ in 0..MOST_BEFORE_SIGNATURE {
+        loop {
             if (self.signature)(rest) {
                 return true;
             }
-            if !(self.possible)(rest) {
-                return false;
-            }
-            let Some(after) = (self.length)(rest).and_then(|length| rest.get(length..)) else {
+            let length = (self.length)(rest).filter(|length| *length > 0);
+            let Some(after) = length.and_then(|length| rest.get(length..)) else {
                 return false;
             };
+            if !(self.possible)(rest) {
+                return (self.other)(rest) && (self.signature)(after);
+            }
             rest = after;
         }
-        false
     }
 
     /// Whether `beginning` holds a record that shows the signature and, where there is room for it, another one behind it:
@@ -174,9 +182,6 @@ impl Shape {
         })
     }
 }
-
-/// Records without CSI that a log may begin with.
-const MOST_BEFORE_SIGNATURE: usize = 64;
 
 /// `N` bytes at an offset.
 pub(super) fn at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {

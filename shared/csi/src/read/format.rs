@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::records;
-use crate::decode::{esp32_csv, ialr_csv};
+use crate::decode::{container, esp32_csv, ialr_csv};
 
 /// Format of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -125,6 +125,8 @@ impl Format {
                 .is_some_and(esp32_csv::is_header)
         {
             Some(Self::Esp32Csv)
+        } else if container::begins_later(beginning) {
+            Some(Self::Adr018)
         } else {
             records::detect_later(beginning)
         }

@@ -167,6 +167,71 @@ fn a_container_goes_on_behind_a_damaged_datagram() {
     );
 }
 
+/// Bytes between datagrams, a length that is wrong, and one that leads behind the end cost what they hit.
+#[test]
+fn a_container_goes_on_behind_garbage() {
+    let put = |file: &mut Vec<u8>, bytes: &[u8], length: usize| {
+        file.extend((length as u32).to_le_bytes());
+        file.extend(bytes);
+    };
+    let mut file = Vec::new();
+    put(&mut file, &datagram(1), 148);
+    file.extend([0xA5; 333]);
+    put(&mut file, &datagram(2), 148);
+    put(&mut file, &datagram(3), 100);
+    put(&mut file, &datagram(4), 148);
+    put(&mut file, &datagram(5), 60_000);
+    put(&mut file, &datagram(6), 148);
+    // A file that begins with garbage is known by what follows it.
+    let behind: Vec<u8> = [&[0x5A; 77], file.as_slice()].concat();
+    let reader = open(behind).unwrap();
+    assert_eq!(reader.format(), Format::Adr018);
+    assert_eq!(reader.flatten().count(), 4);
+    let found: Vec<_> = open(file).unwrap().collect();
+    let sequences: Vec<u64> = found.iter().flatten().map(|frame| frame.sequence).collect();
+    assert_eq!(sequences, [1, 2, 4, 6]);
+    let codes: Vec<_> = found
+        .iter()
+        .filter_map(|found| found.as_ref().err())
+        .map(|place| place.error.code())
+        .collect();
+    // What lies between, the short one and what is left of it, the long one.
+    assert_eq!(
+        codes,
+        ["absurd_length", "truncated", "absurd_length", "truncated"]
+    );
+}
+
+/// Of lines with a mark in front, log lines between and a damaged one, those of data are counted as the references count them.
+#[test]
+fn lines_of_data_are_counted_apart() {
+    let header = "type,role,mac,rssi,rate,sig_mode,mcs,bandwidth,smoothing,not_sounding,aggregation,stbc,fec_coding,sgi,\
+                  noise_floor,ampdu_cnt,channel,secondary_channel,local_timestamp,ant,sig_len,rx_state,real_time_set,\
+                  real_timestamp,len,CSI_DATA";
+    let tool = "CSI_DATA,AP,AA:BB:CC:00:11:22,-72,11,0,0,0,0,0,0,0,0,0,-96,0,6,1,8346021,0,28,0,0,8.50623,128,";
+    let list = "1\t-2 ".repeat(64);
+    let line = format!("{tool} [{list}],1700000000.25");
+    let text = format!(
+        "\u{feff}{header}\r\n{line}\r\nI (312) wifi: [1]\r\n\r\nCSI_DATA,broken\r\n{line}\r\n{header}\r\n{line}"
+    );
+    for text in [text.clone(), text.replacen(header, "", 1)] {
+        let mut reader = open(text).unwrap();
+        assert_eq!(reader.format(), Format::Esp32Csv);
+        let mut lines = Vec::new();
+        while let Some(next) = reader.next() {
+            let Ok(frame) = next else {
+                lines.push(None);
+                continue;
+            };
+            let fields = reader.header_fields(&frame);
+            lines.push(fields["line"].as_u64());
+            assert_eq!(fields["real_timestamp"], 8.50623);
+            assert_eq!((frame.samples[0].im, frame.samples[0].re), (1.0, -2.0));
+        }
+        assert_eq!(lines, [Some(0), None, Some(2), Some(3)]);
+    }
+}
+
 #[test]
 fn places_in_lines_are_counted_from_one() {
     let text = format!(

@@ -282,23 +282,31 @@ fn matrix(frame: &Frame) -> Vec<u8> {
 pub fn picoscenes(frame: &Frame, device: u16, basic_version: u16, csi_version: u16) -> Vec<u8> {
     let (chains, streams) = (frame.receive_chains(), frame.transmit_streams);
     let format = match frame.ppdu {
-        Ppdu::Unknown | Ppdu::Eht => 0xFF,
+        Ppdu::Unknown => 0xFF,
         Ppdu::NonHt => 0,
         Ppdu::Ht => 1,
         Ppdu::Vht => 2,
         Ppdu::He => 3,
+        Ppdu::Eht => 5,
     };
     let width = frame.bandwidth_mhz.unwrap().to_le_bytes();
     let ax = matches!(device, 0x2000 | 0x2100);
+    let radio = matches!(device, 0x1234 | 0x24D2 | 0x1000);
     let time = match device {
-        0x1234 => 1000 * frame.device_time_us.unwrap(),
+        _ if radio => 1000 * frame.device_time_us.unwrap(),
         _ if ax => 0,
         _ => frame.device_time_us.unwrap(),
     };
     let frequency = (frame.frequency_mhz.unwrap() as u16).to_le_bytes();
     let mut basic: Vec<u8> = device.to_le_bytes().to_vec();
     basic.extend(time.to_le_bytes());
+    if basic_version >= 4 {
+        basic.extend((1000 * frame.receive_time_us as u64 + 999).to_le_bytes());
+    }
     basic.extend(frequency);
+    if basic_version >= 5 {
+        basic.extend(frequency);
+    }
     if basic_version >= 3 {
         basic.extend(frequency);
         basic.extend(width);
@@ -318,11 +326,12 @@ pub fn picoscenes(frame: &Frame, device: u16, basic_version: u16, csi_version: u
         (-40_i8) as u8
     };
     basic.extend([(-90_i8) as u8, rssi]);
-    basic.extend((0..3).map(|chain| if chain < chains { rssi } else { 0x80 }));
+    let most = if basic_version >= 5 { 8 } else { 3 };
+    basic.extend((0..most).map(|chain| if chain < chains { rssi } else { 0x80 }));
     let buffer = match device {
         0x5300 => bfee(frame, [0, 1, 2]),
         0x9300 => ten_bits(frame),
-        0x1234 => matrix(frame),
+        _ if radio => matrix(frame),
         _ => i16_pairs(frame),
     };
     let mut csi: Vec<u8> = device.to_le_bytes().to_vec();

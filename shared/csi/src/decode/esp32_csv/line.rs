@@ -44,7 +44,10 @@ impl<'a> Split<'a> {
             });
         };
         let (before, list) = text.split_at(opening);
-        let before = before.strip_suffix(b"\"").unwrap_or(before);
+        let before = before
+            .strip_suffix(b"\"")
+            .unwrap_or(before)
+            .trim_ascii_end();
         let found = match before.strip_suffix(b",").unwrap_or(before) {
             [] => 0,
             before => before.split(|byte| *byte == b',').count(),
@@ -184,7 +187,8 @@ impl<'a> Split<'a> {
         })
     }
 
-    /// Reads the list: `[1 -2 3 ]`, `[1,-2,3]` or `[1,-2,3]"`, of integers between `min` and `max`.
+    /// Reads the list: `[1 -2 3 ]`, `[1,-2,3]` or `[1,-2,3]"`, of integers between `min` and `max`. One number may stand behind
+    /// it: the time that a program on the host adds, in a column that nothing names. It is passed over.
     pub(super) fn list(&self, (min, max): (i16, i16), values: &mut Vec<i16>) -> Result<(), Error> {
         values.clear();
         let Some(body) = self.list.strip_prefix(b"[") else {
@@ -193,7 +197,7 @@ impl<'a> Split<'a> {
         let closing = memchr::memchr(b']', body);
         let (body, behind) = body.split_at(closing.unwrap_or(body.len()));
         for word in body
-            .split(|byte| matches!(byte, b' ' | b','))
+            .split(|byte| matches!(byte, b' ' | b',' | b'\t'))
             .filter(|word| !word.is_empty())
         {
             match integer(word).filter(|value| (min..=max).contains(value)) {
@@ -217,7 +221,7 @@ impl<'a> Split<'a> {
         }
         let behind = behind.strip_prefix(b"]").unwrap_or(behind);
         let behind = behind.strip_prefix(b"\"").unwrap_or(behind).trim_ascii();
-        if behind.is_empty() {
+        if behind.is_empty() || is_one_number(behind) {
             Ok(())
         } else {
             Err(Error::RunTogether {
@@ -225,6 +229,15 @@ impl<'a> Split<'a> {
             })
         }
     }
+}
+
+/// Whether this is a comma and one decimal number.
+fn is_one_number(behind: &[u8]) -> bool {
+    let number = behind.strip_prefix(b",").map(<[u8]>::trim_ascii);
+    number.is_some_and(|number| {
+        let digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+        number.first().is_some_and(u8::is_ascii_digit) && number.iter().all(digit)
+    })
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {

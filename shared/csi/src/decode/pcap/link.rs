@@ -27,7 +27,8 @@ pub(super) fn udp(link_type: u32, packet: &[u8]) -> Option<(u16, &[u8])> {
             _ => return None,
         },
         NULL | LOOP => packet.get(4..)?,
-        _ => packet,
+        raw if RAW.contains(&raw) => packet,
+        _ => return None,
     };
     match ip.first()? >> 4 {
         4 => ipv4(ip),

@@ -257,6 +257,24 @@ fn what_is_no_udp_is_passed_over() {
     assert_eq!(all, [Ok((1_700_000_000_250_000, payload))]);
 }
 
+/// What an interface of a link without a known header captured is not taken for IP.
+#[test]
+fn an_interface_of_an_unknown_link_is_named_and_its_packets_passed_over() {
+    let order = Order { big: false };
+    let file = [
+        order.section(),
+        order.interface(147, 6),
+        order.interface(101, 6),
+        order.packet(0, 7, &ipv4(b"csi")),
+        order.packet(1, 7, &ipv4(b"csi")),
+    ]
+    .concat();
+    let all = read(&file);
+    assert_eq!((all.len(), all[0].is_err()), (3, true));
+    assert_eq!(all[1], Ok((7, None)));
+    assert_eq!(all[2], Ok((7, Some((5500, b"csi".to_vec())))));
+}
+
 #[test]
 fn what_is_no_capture_is_refused() {
     let order = Order { big: false };

@@ -75,8 +75,14 @@ pub struct RxBasic {
     pub device_type: u16,
     /// Microseconds; nanoseconds from a software radio; 0 where the card's own clock stands in MVMExtra.
     pub timestamp: u64,
+    /// Time of reception by the host's clock, in nanoseconds since the Unix epoch.
+    #[serde(rename = "systemTime", skip_serializing_if = "Option::is_none")]
+    pub system_time: Option<u64>,
     /// Centre of the channel in MHz.
     pub freq: u16,
+    /// Centre of the second part of a channel in two parts, in MHz.
+    #[serde(rename = "freq2", skip_serializing_if = "Option::is_none")]
+    pub second_freq: Option<u16>,
     /// Centre of the primary channel in MHz.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_freq: Option<u16>,
@@ -109,9 +115,9 @@ pub struct RxBasic {
     pub noise: i8,
     /// RSSI: in version 1 above the noise floor, later in dBm.
     pub rssi: i8,
-    /// RSSI of each chain.
+    /// RSSI of each chain: three, eight from version 5 on.
     #[serde(rename = "rssi_ctl")]
-    pub rssi_ctl: [i8; 3],
+    pub rssi_ctl: Vec<i8>,
 }
 
 impl RxBasic {
@@ -119,7 +125,17 @@ impl RxBasic {
         let mut fields = Fields(data);
         let device_type = fields.u16()?;
         let timestamp = fields.u64()?;
+        let system_time = if version >= 4 {
+            Some(fields.u64()?)
+        } else {
+            None
+        };
         let freq = fields.u16()?;
+        let second_freq = if version >= 5 {
+            Some(fields.u16()?)
+        } else {
+            None
+        };
         let later = version >= 3;
         let control_freq = if later { Some(fields.u16()?) } else { None };
         let (cbw, packet_format) = if later {
@@ -141,7 +157,9 @@ impl RxBasic {
             version,
             device_type,
             timestamp,
+            system_time,
             freq,
+            second_freq,
             control_freq,
             cbw,
             packet_format,
@@ -155,7 +173,9 @@ impl RxBasic {
             user_index: users.1,
             noise: fields.i8()?,
             rssi: fields.i8()?,
-            rssi_ctl: [fields.i8()?, fields.i8()?, fields.i8()?],
+            rssi_ctl: (0..if version >= 5 { 8 } else { 3 })
+                .map(|_| fields.i8())
+                .collect::<Option<Vec<i8>>>()?,
         })
     }
 }
