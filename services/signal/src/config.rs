@@ -178,6 +178,12 @@ impl Settings {
         (micros(self.window_s) / self.hop_us().max(1)).clamp(1, MOST_HOPS)
     }
 
+    /// What the statistic of a link is held against; `moving`: it was in motion until now.
+    #[must_use]
+    pub fn bar(&self, moving: bool) -> f64 {
+        if moving { self.release } else { self.threshold }
+    }
+
     /// Checks the values.
     ///
     /// # Errors

@@ -29,8 +29,10 @@ use crate::config::{Settings, micros};
 use crate::detector::{LinkState, Reason};
 use crate::device::{Closed, Device, Fate, MotionNews};
 use crate::false_alarms::Limit;
+use crate::fusion;
 use crate::pipeline::{Input, Output, What};
 use crate::presence::State;
+use crate::zone::{Fused, Part};
 
 pub(crate) use window::presence_state;
 pub use window::state_name;
@@ -194,6 +196,10 @@ impl Outputs {
                 let event = self.motion(window, origin, cause, news);
                 out.extend(event.map(|event| put(What::Event(Box::new(event)))));
             }
+            if let Some(fused) = &window.fused {
+                let event = self.motion_of_zone(window, origin, cause, fused);
+                out.extend(event.map(|event| put(What::Event(Box::new(event)))));
+            }
         }
     }
 
@@ -310,17 +316,68 @@ impl Outputs {
         };
         let mut extra = about(window, origin);
         extra.insert("persons".to_owned(), json!("not_counted"));
-        let kind = match news {
-            MotionNews::Onset => "onset",
-            MotionNews::Refresh => "refresh",
-        };
-        extra.insert("motion".to_owned(), json!(kind));
+        extra.insert("motion".to_owned(), json!(news.as_str()));
         extra.insert(
             "window_start".to_owned(),
             json!(Timestamp::from_micros(window.start_us)),
         );
         let envelope =
             EventEnvelope::new(id, &event, self.metadata_of(window, origin, extra)).ok()?;
+        Some(envelope.caused_by(cause).correlated(origin.run))
+    }
+
+    /// Motion that the zone shows and no link by itself. The device is that of the link with the largest part; the score is the
+    /// chance of motion of all links together, held against [`fusion::MOTION`].
+    fn motion_of_zone(
+        &self,
+        window: &Closed,
+        origin: &Origin,
+        cause: Uuid,
+        fused: &Fused,
+    ) -> Option<EventEnvelope> {
+        let id = Uuid::new_v5(
+            &cause,
+            format!("{} zone", MotionDetected::EVENT_TYPE).as_bytes(),
+        );
+        let event = MotionDetected {
+            event_id: EventId(id),
+            session_id: origin.run.map(SessionId),
+            zone_id: ZoneId::new(origin.zone.clone()).ok(),
+            device_id: DeviceId::new(fused.parts.first()?.device.clone()).ok()?,
+            timestamp: Timestamp::from_micros(window.end_us),
+            motion_score: narrow(fused.chance),
+            motion_type: MotionType::General,
+            person_ids: Vec::new(),
+            person_count: 0,
+            velocity_estimate: None,
+            direction: None,
+        };
+        let links: Vec<Value> = fused.parts.iter().map(link_of_zone).collect();
+        let metadata = Metadata {
+            method: Some(format!(
+                "noisy-or/1 links={} {}",
+                fused.parts.len(),
+                self.method
+            )),
+            ..self.metadata(
+                origin,
+                BTreeMap::from([
+                    ("zone_id".to_owned(), json!(origin.zone)),
+                    ("state".to_owned(), json!(LinkState::Motion.as_str())),
+                    ("motion".to_owned(), json!(fused.news.as_str())),
+                    ("by".to_owned(), json!("fusion")),
+                    ("motion_threshold".to_owned(), json!(fusion::MOTION)),
+                    ("links".to_owned(), json!(links)),
+                    ("persons".to_owned(), json!("not_counted")),
+                    ("presence".to_owned(), json!(window.presence.state.as_str())),
+                    (
+                        "window_start".to_owned(),
+                        json!(Timestamp::from_micros(window.start_us)),
+                    ),
+                ]),
+            )
+        };
+        let envelope = EventEnvelope::new(id, &event, metadata).ok()?;
         Some(envelope.caused_by(cause).correlated(origin.run))
     }
 
@@ -487,6 +544,23 @@ fn output(event: EventEnvelope, input: &Input) -> Output {
         what: What::Event(Box::new(event)),
         trace: input.trace.clone(),
     }
+}
+
+/// What one link gave to the motion of its zone.
+fn link_of_zone(part: &Part) -> Value {
+    let mut link = json!({
+        "device_id": part.device,
+        "link": part.link.to_string(),
+        "statistic": part.word.statistic,
+        "threshold": part.word.threshold,
+        "quality": part.word.quality,
+        "chance": part.word.chance(),
+        "window_end": Timestamp::from_micros(part.end_us),
+    });
+    if let (Some(calibration), Some(link)) = (part.calibration, link.as_object_mut()) {
+        link.insert("calibration_id".to_owned(), json!(calibration));
+    }
+    link
 }
 
 fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {

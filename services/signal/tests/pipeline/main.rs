@@ -10,6 +10,7 @@
 
 mod anti_truth;
 mod breathing;
+mod fusion;
 mod links;
 mod movers;
 mod presence;
