@@ -47,6 +47,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
     };
     let default = shared.config.motion.clone();
     let past = Past::new(bus.clone(), thresholds, default, in_hand);
+    let config = Arc::clone(&shared.config);
     let mirror = board::mirror(bus, board.clone(), rt.shutdown()).await?;
     rt.spawn("zone states of other instances", mirror);
     let shards = Shards {
@@ -57,7 +58,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         running: JoinSet::new(),
     };
     rt.spawn("signal", shards.run(rt.shutdown()));
-    grpc::serve(rt, board, past, processing).await
+    grpc::serve(rt, &config, board, past, processing).await
 }
 
 /// The partitions of this process, each with its worker.

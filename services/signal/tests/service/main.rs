@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod bounds;
 mod processing;
 mod sandbox;
 #[path = "../pipeline/source.rs"]
