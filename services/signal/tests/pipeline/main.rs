@@ -18,3 +18,4 @@ mod processing;
 mod recordings_of_rooms;
 mod restart;
 mod source;
+mod stages;

@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod checkpoints;
 mod processing;
 mod sandbox;
 #[path = "../pipeline/source.rs"]
