@@ -14,7 +14,7 @@ use proto::gateway::v1::calibration_service_server::CalibrationServiceServer;
 use proto::gateway::v1::device_service_server::DeviceServiceServer;
 use proto::gateway::v1::recording_service_server::RecordingServiceServer;
 use proto::gateway::v1::zone_service_server::ZoneServiceServer;
-use runtime::{Runtime, Workflows, invalid_argument};
+use runtime::{Runtime, Workflows, invalid_argument, next_page, page_items};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
@@ -30,11 +30,6 @@ use crate::recording::recorder::Recorders;
 use crate::source;
 use crate::source::replay::Replays;
 use crate::zone::store::Zones;
-
-/// Items in a page where the request does not say.
-const PAGE_SIZE: usize = 100;
-/// Items in a page at most.
-const MAX_PAGE_SIZE: usize = 1000;
 
 type Reply<T> = Result<Response<T>, Status>;
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -106,26 +101,6 @@ fn parse_name(field: &'static str, text: &str) -> Result<Name, Status> {
 fn parse_id(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::parse_str(text)
         .map_err(|error| invalid_argument(field, format!("{text:?} is no UUID: {error}")))
-}
-
-fn page_items(page_size: i32) -> Result<usize, Status> {
-    match usize::try_from(page_size) {
-        Ok(0) => Ok(PAGE_SIZE),
-        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
-        Err(_) => Err(invalid_argument(
-            "page_size",
-            format!("{page_size} is negative"),
-        )),
-    }
-}
-
-/// Cuts the extra item off; its predecessor's name is where the next page begins.
-fn next_page<T>(items: &mut Vec<T>, size: usize, name: impl Fn(&T) -> String) -> String {
-    if items.len() <= size {
-        return String::new();
-    }
-    items.truncate(size);
-    items.last().map(name).unwrap_or_default()
 }
 
 fn time(time: Timestamp) -> prost_types::Timestamp {

@@ -137,14 +137,18 @@ impl Calibrated {
         }
         let tail = Tail::of(&learnt.quantiles);
         let asked = settings.false_alarms_per_week.zip(tail);
-        let (threshold, origin) = match asked {
-            _ if settings.threshold_is_chosen => (settings.threshold, Origin::Zone),
+        let (from_room, of_room) = match asked {
             Some((per_week, tail)) => (
                 tail.threshold(per_week, settings.hop_s)
                     .clamp(LOWEST, HIGHEST),
                 Origin::FalseAlarms,
             ),
             None => (learnt.threshold.clamp(LOWEST, 1.0), Origin::Calibration),
+        };
+        let (threshold, origin) = if settings.threshold_is_chosen {
+            (settings.threshold, Origin::Zone)
+        } else {
+            (from_room, of_room)
         };
         let with = Settings {
             release: settings.release / settings.threshold * threshold,
@@ -157,6 +161,7 @@ impl Calibrated {
             per_week: tail.map(|tail| tail.per_week(threshold, settings.hop_s)),
             windows: learnt.windows,
             noise: learnt.quantiles.get(2).copied(),
+            learnt: Some(from_room),
         };
         Some((with, limit))
     }

@@ -23,6 +23,10 @@ pub struct Config {
     pub checkpoint_interval_s: f64,
     /// Seconds of wall time without input after which the state of a zone is unknown.
     pub stale_after_s: f64,
+    /// Watchers of features at most; more are refused.
+    pub max_watchers: usize,
+    /// Spectrograms that are computed at once at most; more are refused.
+    pub max_spectrograms: usize,
     /// Runs of pipelines over recordings.
     pub processing: Processing,
 }
@@ -99,6 +103,8 @@ impl Default for Config {
             in_flight: 4096,
             checkpoint_interval_s: 0.5,
             stale_after_s: 5.0,
+            max_watchers: 64,
+            max_spectrograms: 2,
             processing: Processing::default(),
         }
     }
@@ -178,6 +184,12 @@ impl Settings {
         (micros(self.window_s) / self.hop_us().max(1)).clamp(1, MOST_HOPS)
     }
 
+    /// What the statistic of a link is held against; `moving`: it was in motion until now.
+    #[must_use]
+    pub fn bar(&self, moving: bool) -> f64 {
+        if moving { self.release } else { self.threshold }
+    }
+
     /// Checks the values.
     ///
     /// # Errors
@@ -237,8 +249,14 @@ impl runtime::ServiceConfig for Config {
         if self.batch == 0 {
             return Err("batch = 0: must be at least 1".to_owned());
         }
-        if self.in_flight == 0 {
-            return Err("in_flight = 0: must be at least 1".to_owned());
+        for (key, value) in [
+            ("in_flight", self.in_flight),
+            ("max_watchers", self.max_watchers),
+            ("max_spectrograms", self.max_spectrograms),
+        ] {
+            if value == 0 {
+                return Err(format!("{key} = 0: must be at least 1"));
+            }
         }
         for (key, value) in [
             ("checkpoint_interval_s", self.checkpoint_interval_s),

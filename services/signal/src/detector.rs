@@ -254,11 +254,7 @@ pub fn judge(
     motion: Option<&Motion>,
     moving: bool,
 ) -> Verdict {
-    let threshold = if moving {
-        settings.release
-    } else {
-        settings.threshold
-    };
+    let threshold = settings.bar(moving);
     let unknown = |reason| Verdict::unknown(threshold, reason);
     if let Some(reason) = counts.obstacle(settings) {
         return unknown(reason);

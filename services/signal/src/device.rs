@@ -10,36 +10,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::calibration::Calibrated;
-use crate::config::{Settings, micros};
+use crate::config::Settings;
 use crate::detector::{Counts, LinkState};
 use crate::false_alarms::{Limit, Origin};
 use crate::link::{Bench, Evaluation, Link, LinkKey, Taken};
 use crate::masks::Part;
+pub use crate::onset::{MotionNews, Onset};
 use crate::order::{Order, Place, Tallies};
 use crate::presence::Presence;
+use crate::zone::Fused;
 
 /// Links of one device at most; the one that was silent longest makes room.
 const MOST_LINKS: usize = 16;
-
-/// When motion began, and when it was last announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Onset {
-    /// End of the window that showed it first, microseconds.
-    pub began_us: i64,
-    /// End of the window that was last announced.
-    pub announced_us: i64,
-    /// End of the latest window in motion.
-    pub latest_us: i64,
-}
-
-/// What is to be said about motion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MotionNews {
-    /// It began.
-    Onset,
-    /// It goes on.
-    Refresh,
-}
 
 /// A window of one link, evaluated.
 #[derive(Debug)]
@@ -58,6 +40,8 @@ pub struct Closed {
     pub limit: Limit,
     /// To be announced.
     pub news: Option<MotionNews>,
+    /// Motion of the zone that no link shows by itself, to be announced with this window.
+    pub fused: Option<Box<Fused>>,
     /// Trace that the newest announced frame belongs to.
     pub trace: Option<std::sync::Arc<str>>,
     /// Id of the newest frame.
@@ -66,6 +50,8 @@ pub struct Closed {
     pub ingest_time_us: i64,
     /// Presence in the zone after this window.
     pub presence: Presence,
+    /// Motion in the zone after this window.
+    pub zone_state: LinkState,
 }
 
 /// What became of a frame.
@@ -338,10 +324,12 @@ impl Device {
                 end_us,
                 evaluation,
                 news: None,
+                fused: None,
                 trace: self.trace.clone(),
                 newest_frame: self.newest_frame,
                 ingest_time_us: self.ingest_time_us,
                 presence: Presence::default(),
+                zone_state: LinkState::Unknown,
             });
         }
         let windows = closed.get_mut(begin..).unwrap_or_default();
@@ -355,34 +343,7 @@ impl Device {
             .filter(moving)
             .max_by(|a, b| statistic(a).total_cmp(&statistic(b)));
         if let Some(window) = strongest {
-            window.news = self.note_motion(settings, end_us);
-        }
-    }
-
-    /// Motion in the window that ends at `end_us`: what of it is to be announced.
-    fn note_motion(&mut self, settings: &Settings, end_us: i64) -> Option<MotionNews> {
-        let rearm = micros(settings.rearm_s);
-        let going_on = |onset: &&mut Onset| {
-            let since = end_us.saturating_sub(onset.latest_us);
-            (0..=rearm + settings.hop_us()).contains(&since)
-        };
-        match self.onset.as_mut().filter(going_on) {
-            Some(onset) => {
-                onset.latest_us = end_us;
-                if end_us - onset.announced_us < micros(settings.refresh_s) {
-                    return None;
-                }
-                onset.announced_us = end_us;
-                Some(MotionNews::Refresh)
-            }
-            None => {
-                self.onset = Some(Onset {
-                    began_us: end_us,
-                    announced_us: end_us,
-                    latest_us: end_us,
-                });
-                Some(MotionNews::Onset)
-            }
+            window.news = Onset::note(&mut self.onset, settings, end_us);
         }
     }
 

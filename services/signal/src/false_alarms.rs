@@ -92,6 +92,8 @@ pub struct Limit {
     pub windows: u32,
     /// The 99 % quantile of the statistic with nobody there, where it was measured.
     pub noise: Option<f64>,
+    /// The threshold that the calibration leads to where none is set for the zone; absent without a calibration.
+    pub learnt: Option<f64>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! near their thresholds at once are motion. A link that hears badly counts less where others can be asked: with less than
 //! half of what a window needs it does not decide alone.
 
+use serde::{Deserialize, Serialize};
+
 /// Chance from which a zone is in motion.
 pub const MOTION: f64 = 0.5;
 /// Where several links add up to motion it stays down to here.
@@ -18,7 +20,8 @@ const NOISE: f64 = 0.5;
 const GOOD: f64 = 0.5;
 
 /// What one link says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Bits", into = "Bits")]
 pub struct Word {
     /// Its motion statistic.
     pub statistic: f64,
@@ -28,6 +31,37 @@ pub struct Word {
     pub noise: Option<f64>,
     /// How much of what a window needs was there, 0 to 1.
     pub quality: f64,
+}
+
+/// A [`Word`] as it is written: JSON may lose the last bit of a number, and a restart must not show.
+#[derive(Serialize, Deserialize)]
+struct Bits {
+    statistic: u64,
+    threshold: u64,
+    noise: Option<u64>,
+    quality: u64,
+}
+
+impl From<Word> for Bits {
+    fn from(word: Word) -> Self {
+        Self {
+            statistic: word.statistic.to_bits(),
+            threshold: word.threshold.to_bits(),
+            noise: word.noise.map(f64::to_bits),
+            quality: word.quality.to_bits(),
+        }
+    }
+}
+
+impl From<Bits> for Word {
+    fn from(bits: Bits) -> Self {
+        Self {
+            statistic: f64::from_bits(bits.statistic),
+            threshold: f64::from_bits(bits.threshold),
+            noise: bits.noise.map(f64::from_bits),
+            quality: f64::from_bits(bits.quality),
+        }
+    }
 }
 
 impl Word {
@@ -66,6 +100,15 @@ pub fn fused(words: impl Iterator<Item = Word> + Clone) -> Option<(f64, usize)> 
         })
         .reduce(|all, one| all * one)?;
     Some((1.0 - none, given))
+}
+
+/// Whether the zone is in motion, and the chance of it; absent without any word. `moving`: it was until now, and stays so down
+/// to [`RELEASE`] where several links add up.
+#[must_use]
+pub fn decide(moving: bool, words: impl Iterator<Item = Word> + Clone) -> Option<(bool, f64)> {
+    let (chance, given) = fused(words)?;
+    let limit = if moving && given > 1 { RELEASE } else { MOTION };
+    Some((chance >= limit, chance))
 }
 
 #[cfg(test)]

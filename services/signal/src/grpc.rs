@@ -2,6 +2,7 @@
 
 mod past;
 mod pipelines;
+mod places;
 mod spectrum;
 
 use std::pin::Pin;
@@ -12,24 +13,24 @@ use futures::{Stream, StreamExt, stream};
 use proto::signal::v1 as pb;
 use proto::signal::v1::pipeline_service_server::PipelineServiceServer;
 use proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
-use runtime::{Runtime, invalid_argument, refuse};
+use runtime::{Runtime, invalid_argument, next_page, page_items, refuse};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 pub(crate) use self::past::Past;
 use self::pipelines::PipelineApi;
+use self::places::Places;
 use crate::board::Board;
+use crate::config::Config;
 use crate::processing::error::chain;
 use crate::processing::runs::Runs;
 use crate::processing::store::Pipelines;
 
-/// Zones in a page where the request does not say, and at most.
-const PAGE_SIZE: usize = 100;
-const MAX_PAGE_SIZE: usize = 1000;
 /// Serves `SignalService` and `PipelineService`.
 pub(crate) async fn serve(
     rt: &mut Runtime,
+    config: &Config,
     board: Board,
     past: Past,
     (pipelines, runs): (Arc<Pipelines>, Arc<Runs>),
@@ -38,6 +39,18 @@ pub(crate) async fn serve(
     routes.add_service(SignalServiceServer::new(Api {
         board,
         past,
+        watchers: Places::new(
+            config.max_watchers,
+            "watchers of features",
+            "TOO_MANY_WATCHERS",
+            "signal.max_watchers",
+        ),
+        spectrograms: Places::new(
+            config.max_spectrograms,
+            "spectrograms",
+            "TOO_MANY_SPECTROGRAMS",
+            "signal.max_spectrograms",
+        ),
         stop: rt.shutdown(),
     }));
     routes.add_service(PipelineServiceServer::new(PipelineApi {
@@ -59,6 +72,8 @@ pub(crate) async fn serve(
 struct Api {
     board: Board,
     past: Past,
+    watchers: Places,
+    spectrograms: Places,
     stop: CancellationToken,
 }
 
@@ -94,21 +109,11 @@ impl SignalService for Api {
             page_size,
             page_token,
         } = request.into_inner();
-        let size = match usize::try_from(page_size) {
-            Ok(0) => PAGE_SIZE,
-            Ok(size) => size.min(MAX_PAGE_SIZE),
-            Err(_) => return Err(invalid_argument("page_size", "must not be negative")),
-        };
+        let size = page_items(page_size)?;
         // The token is the last name of the page before.
         let mut states = self.board.matching("");
         states.retain(|state| page_token.is_empty() || state.zone > page_token);
-        let more = states.len() > size;
-        states.truncate(size);
-        let next_page_token = states
-            .last()
-            .filter(|_| more)
-            .map(|state| state.zone.clone())
-            .unwrap_or_default();
+        let next_page_token = next_page(&mut states, size, |state| state.zone.clone());
         Ok(Response::new(pb::ListZoneStatesResponse {
             states,
             next_page_token,
@@ -183,7 +188,9 @@ impl SignalService for Api {
     ) -> Reply<Self::WatchFeaturesStream> {
         let pb::WatchFeaturesRequest { zone, device } = request.into_inner();
         let zone = zone_name(zone)?;
-        let windows = spectrum::features(&self.past.bus, &zone, device_name(device)?).await?;
+        let device = device_name(device)?;
+        let place = self.watchers.take()?;
+        let windows = spectrum::features(&self.past.bus, &zone, device, place).await?;
         Ok(Response::new(Box::pin(
             windows.take_until(self.stop.clone().cancelled_owned()),
         )))
@@ -193,7 +200,8 @@ impl SignalService for Api {
         &self,
         request: Request<pb::GetSpectrogramRequest>,
     ) -> Reply<pb::GetSpectrogramResponse> {
-        let answer = spectrum::spectrogram(&self.past.bus, request.into_inner()).await?;
+        let answer =
+            spectrum::spectrogram(&self.past.bus, &self.spectrograms, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::config::Config;
 use crate::grpc::Past;
+use crate::history::in_hand::InHand;
 use crate::worker::{Metrics, Shared, Worker};
 use crate::{board, grpc, processing, thresholds};
 
@@ -32,6 +33,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         "thresholds of zones",
         thresholds.clone().follow(rt.shutdown()),
     );
+    let in_hand = InHand::open(&bus).await?;
     let processing = processing::start(rt, &bus, config.processing.clone()).await?;
     let shared = Shared {
         bus: bus.clone(),
@@ -41,12 +43,11 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         metrics: Arc::new(Metrics::new()),
         thresholds: thresholds.watch(),
         until: claims.until(),
+        in_hand: in_hand.clone(),
     };
-    let past = Past {
-        bus: bus.clone(),
-        thresholds,
-        default: shared.config.motion.clone(),
-    };
+    let default = shared.config.motion.clone();
+    let past = Past::new(bus.clone(), thresholds, default, in_hand);
+    let config = Arc::clone(&shared.config);
     let mirror = board::mirror(bus, board.clone(), rt.shutdown()).await?;
     rt.spawn("zone states of other instances", mirror);
     let shards = Shards {
@@ -57,7 +58,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         running: JoinSet::new(),
     };
     rt.spawn("signal", shards.run(rt.shutdown()));
-    grpc::serve(rt, board, past, processing).await
+    grpc::serve(rt, &config, board, past, processing).await
 }
 
 /// The partitions of this process, each with its worker.

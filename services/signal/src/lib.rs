@@ -20,6 +20,7 @@ pub mod handler;
 pub mod history;
 pub mod link;
 pub mod masks;
+pub mod onset;
 pub mod order;
 pub mod outputs;
 pub mod pipeline;

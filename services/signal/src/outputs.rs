@@ -7,31 +7,33 @@
 //! plane: missing data is unknown, not empty. In `pose.motion_detected` nobody is counted either: `person_count` is 0 and
 //! `person_ids` empty, which the metadata say (`persons: not_counted`).
 
+mod failure;
+mod motion;
 mod window;
 
 use std::collections::BTreeMap;
 
 use csi::wire::Published;
-use events::pose::{MotionDetected, MotionType};
 use events::signal::{
     CsiFrameReceived, CsiFrameValidated, ErrorCategory, FeatureSummary, SignalProcessed,
-    SignalProcessingFailed, ValidationWarning,
+    ValidationWarning,
 };
 use events::types::WarningSeverity;
 use events::{
-    DataSource, DeviceId, DomainEvent, EventEnvelope, EventId, FrameId, Metadata, SessionId,
-    SignalId, Timestamp, ZoneId,
+    DataSource, DeviceId, DomainEvent, EventEnvelope, FrameId, Metadata, SessionId, SignalId,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::config::{Settings, micros};
 use crate::detector::{LinkState, Reason};
-use crate::device::{Closed, Device, Fate, MotionNews};
+use crate::device::{Closed, Device, Fate};
 use crate::false_alarms::Limit;
 use crate::pipeline::{Input, Output, What};
 use crate::presence::State;
 
+use failure::Failure;
 pub(crate) use window::presence_state;
 pub use window::state_name;
 use window::{signal_id, wire};
@@ -194,6 +196,10 @@ impl Outputs {
                 let event = self.motion(window, origin, cause, news);
                 out.extend(event.map(|event| put(What::Event(Box::new(event)))));
             }
+            if let Some(fused) = &window.fused {
+                let event = self.motion_of_zone(window, origin, cause, fused);
+                out.extend(event.map(|event| put(What::Event(Box::new(event)))));
+            }
         }
     }
 
@@ -287,131 +293,6 @@ impl Outputs {
         )
     }
 
-    fn motion(
-        &self,
-        window: &Closed,
-        origin: &Origin,
-        cause: Uuid,
-        news: MotionNews,
-    ) -> Option<EventEnvelope> {
-        let id = Uuid::new_v5(&cause, MotionDetected::EVENT_TYPE.as_bytes());
-        let event = MotionDetected {
-            event_id: EventId(id),
-            session_id: origin.run.map(SessionId),
-            zone_id: ZoneId::new(origin.zone.clone()).ok(),
-            device_id: DeviceId::new(origin.device.clone()).ok()?,
-            timestamp: Timestamp::from_micros(window.end_us),
-            motion_score: narrow(window.evaluation.verdict.statistic?),
-            motion_type: MotionType::General,
-            person_ids: Vec::new(),
-            person_count: 0,
-            velocity_estimate: None,
-            direction: None,
-        };
-        let mut extra = about(window, origin);
-        extra.insert("persons".to_owned(), json!("not_counted"));
-        let kind = match news {
-            MotionNews::Onset => "onset",
-            MotionNews::Refresh => "refresh",
-        };
-        extra.insert("motion".to_owned(), json!(kind));
-        extra.insert(
-            "window_start".to_owned(),
-            json!(Timestamp::from_micros(window.start_us)),
-        );
-        let envelope =
-            EventEnvelope::new(id, &event, self.metadata_of(window, origin, extra)).ok()?;
-        Some(envelope.caused_by(cause).correlated(origin.run))
-    }
-
-    fn unprocessed(
-        &self,
-        device: &mut Device,
-        window: &Closed,
-        origin: &Origin,
-        reason: Reason,
-    ) -> Option<EventEnvelope> {
-        let category = match reason {
-            Reason::NoEnergy | Reason::IdenticalFrames | Reason::OutOfOrder => {
-                ErrorCategory::InvalidData
-            }
-            _ => ErrorCategory::InsufficientQuality,
-        };
-        let action = match reason {
-            Reason::RateTooLow => {
-                Some("raise the frame rate of the device, or lower signal.motion.min_rate_hz")
-            }
-            Reason::FramesMissing | Reason::Gap => {
-                Some("look for losses between the device and the gateway")
-            }
-            Reason::IdenticalFrames | Reason::NoEnergy => {
-                Some("restart the device, and look at its firmware")
-            }
-            _ => None,
-        };
-        let (start, end) = (
-            Timestamp::from_micros(window.start_us),
-            Timestamp::from_micros(window.end_us),
-        );
-        let counts = &window.evaluation.counts;
-        let message = format!(
-            "window from {start} to {end} with {} frames: {}",
-            counts.received(),
-            reason.sentence()
-        );
-        let failure = Failure {
-            code: reason.code(),
-            category,
-            message,
-            action,
-            at: end,
-            frame: window.newest_frame,
-            cause: window
-                .evaluation
-                .announced
-                .last()
-                .copied()
-                .map(announcement),
-        };
-        self.failure(device, origin, failure)
-    }
-
-    /// At most one of each code in each interval of the input's time.
-    fn failure(
-        &self,
-        device: &mut Device,
-        origin: &Origin,
-        failure: Failure<'_>,
-    ) -> Option<EventEnvelope> {
-        let now = failure.at.as_micros();
-        let last = device.failures.get(failure.code).copied();
-        if last
-            .is_some_and(|last| (0..self.failure_interval_us).contains(&now.saturating_sub(last)))
-        {
-            return None;
-        }
-        device.failures.insert(failure.code.to_owned(), now);
-        let event = SignalProcessingFailed {
-            frame_id: FrameId(failure.frame),
-            device_id: DeviceId::new(origin.device.clone()).ok()?,
-            timestamp: failure.at,
-            error_code: failure.code.to_owned(),
-            error_message: failure.message,
-            error_category: failure.category,
-            recoverable: true,
-            suggested_action: failure.action.map(str::to_owned),
-        };
-        let extra = BTreeMap::from([("zone_id".to_owned(), json!(origin.zone))]);
-        Self::envelope(
-            failure.frame,
-            failure.code,
-            &event,
-            self.metadata(origin, extra),
-            origin,
-            failure.cause,
-        )
-    }
-
     /// As [`Self::metadata`], with the threshold of the window.
     #[allow(clippy::cast_precision_loss)]
     fn metadata_of(
@@ -456,16 +337,6 @@ impl Outputs {
             None => envelope,
         })
     }
-}
-
-struct Failure<'a> {
-    code: &'a str,
-    category: ErrorCategory,
-    message: String,
-    action: Option<&'a str>,
-    at: Timestamp,
-    frame: Uuid,
-    cause: Option<Uuid>,
 }
 
 /// Id of the event that announced a frame.

@@ -231,7 +231,7 @@ impl Pipeline {
         }
         let origin = Origin::of(published);
         let axis = (published.source, published.run_id);
-        let told = update_zone(&mut self.zones, key, axis, &mut self.closed);
+        let told = update_zone(&mut self.zones, settings, key, axis, &mut self.closed);
         if told.is_some() && self.zones.presence(&key.0) == State::Empty {
             device.follow(self.settings.hop_s, self.near);
         }
@@ -242,7 +242,7 @@ impl Pipeline {
         if published.last_of_run {
             self.closed.clear();
             device.finish(settings, &mut self.bench, &mut self.closed);
-            let told = update_zone(&mut self.zones, key, axis, &mut self.closed);
+            let told = update_zone(&mut self.zones, settings, key, axis, &mut self.closed);
             self.outputs
                 .windows(device, &origin, &self.closed, true, out);
             out.extend(told.map(|changed| zone_output(&key.0, changed)));
@@ -405,13 +405,14 @@ fn zone_output(zone: &str, changed: bool) -> Output {
 /// Windows that end together are one update of their zone. Gives whether its state changed, where there was any.
 fn update_zone(
     zones: &mut Zones,
+    settings: &Settings,
     (zone, device): &Key,
     axis: (DataSource, Option<Uuid>),
     closed: &mut [Closed],
 ) -> Option<bool> {
     let mut told = None;
     for together in closed.chunk_by_mut(|a, b| a.end_us == b.end_us) {
-        let changed = zones.update(zone, device, axis, together);
+        let changed = zones.update(settings, zone, device, axis, together);
         told = Some(told.unwrap_or(false) || changed);
     }
     told

@@ -21,6 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::board::Board;
 use crate::config::{Config, micros};
+use crate::history::in_hand::InHand;
 use crate::history::{self, Recorder};
 use crate::masks::Masks;
 use crate::pipeline::{Input, Kept, Output, Pipeline, What};
@@ -32,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The minute in hand of a link that was silent over so many ticks goes to history as it is.
 const HISTORY_PATIENCE: u32 = 120;
+
+/// So often the minutes in hand are kept: what a crash loses of the history at most.
+const KEEP_IN_HAND: Duration = Duration::from_secs(3);
 
 /// What is kept, with the stream that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,6 +122,8 @@ pub struct Shared {
     pub thresholds: watch::Receiver<ByZone>,
     /// Until when the partitions are this process's.
     pub until: watch::Receiver<tokio::time::Instant>,
+    /// Where the minutes of history in hand are kept.
+    pub in_hand: InHand,
 }
 
 /// Works one partition.
@@ -134,6 +140,8 @@ pub struct Worker {
     decoder: Decoder,
     calibrations: Calibrations,
     history: Recorder,
+    /// When the minutes in hand were last kept.
+    kept_in_hand: Instant,
     /// When, and with what, the state was last written.
     checkpointed: Option<(Instant, Kept)>,
 }
@@ -161,8 +169,10 @@ impl Worker {
         if let Some(kept) = read_state(&state, &key, tail.created()).await? {
             pipeline.resume(kept);
         }
+        let mut history = Recorder::new(config.motion.hop_us());
         for (name, zone) in pipeline.zones().all() {
             shared.board.put(name, zone, true);
+            history.resume(shared.in_hand.read(name).await?);
         }
         Ok(Self {
             publisher: bus.pipeline(config.in_flight),
@@ -174,7 +184,8 @@ impl Worker {
             pipeline,
             decoder: Decoder::default(),
             calibrations: Calibrations::new(bus.kv(bus::table::CALIBRATIONS).await?),
-            history: Recorder::new(config.motion.hop_us()),
+            history,
+            kept_in_hand: Instant::now(),
             checkpointed: None,
             shared,
         })
@@ -213,6 +224,9 @@ impl Worker {
             {
                 self.checkpoint().await?;
             }
+            if self.kept_in_hand.elapsed() >= KEEP_IN_HAND {
+                self.keep_in_hand().await?;
+            }
         }
         let owned = self.owned();
         if owned {
@@ -220,6 +234,7 @@ impl Worker {
                 self.publish_history(&stretch).await?;
             }
             self.checkpoint().await?;
+            self.keep_in_hand().await?;
         }
         for zone in self.pipeline.zones().all().keys() {
             self.shared.board.disown(zone);
@@ -302,6 +317,22 @@ impl Worker {
         }
         for stretch in self.history.tick(HISTORY_PATIENCE) {
             self.publish_history(&stretch).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the minutes in hand, once those that are full are stored. What cannot be kept now is kept the next time.
+    async fn keep_in_hand(&mut self) -> anyhow::Result<()> {
+        self.kept_in_hand = Instant::now();
+        self.publisher
+            .flush()
+            .await
+            .context("publishing the history")?;
+        for (zone, stretches) in self.history.in_hand() {
+            if let Err(error) = self.shared.in_hand.write(&zone, stretches).await {
+                tracing::warn!(zone, %error, "the minutes of history in hand could not be kept");
+                self.history.mark(zone);
+            }
         }
         Ok(())
     }

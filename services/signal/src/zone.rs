@@ -5,6 +5,8 @@
 //! The latest word of each link counts until it is two windows old: a link that fell silent is unknown, and says so. (Devices
 //! whose frames come from different replays have no common time; their words count until they are given up.)
 
+mod motion;
+
 use std::collections::BTreeMap;
 
 use events::DataSource;
@@ -12,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use uuid::Uuid;
 
+pub use self::motion::{Fused, KeptWord, Part, ZoneMotion};
 use crate::baseline::NoDistance;
 use crate::breathing::{Absent, Breath};
+use crate::config::Settings;
 use crate::detector::{LinkState, Reason};
 use crate::device::Closed;
 use crate::false_alarms::Limit;
@@ -131,6 +135,10 @@ pub struct Zone {
     pub evidence: BTreeMap<String, Vec<Evidence>>,
     /// Where the latest input came from.
     pub source: DataSource,
+    /// Words of links that were kept over a restart, each until the next window of its device.
+    carried: Vec<KeptWord>,
+    /// Motion by axis of time.
+    motions: Vec<ZoneMotion>,
     /// Wall time of the latest input, by the ticks; absent until a tick saw it.
     touched_us: Option<i64>,
 }
@@ -151,6 +159,12 @@ pub struct KeptZone {
     /// Whether anybody is there.
     #[serde(default)]
     pub presence: Presence,
+    /// What its links said last.
+    #[serde(default)]
+    pub words: Vec<KeptWord>,
+    /// Motion by axis of time.
+    #[serde(default)]
+    pub motions: Vec<ZoneMotion>,
 }
 
 impl Zone {
@@ -163,6 +177,8 @@ impl Zone {
             presence: Presence::new(time_us),
             evidence: BTreeMap::new(),
             source,
+            carried: Vec::new(),
+            motions: Vec::new(),
             touched_us: None,
         }
     }
@@ -177,29 +193,35 @@ impl Zone {
     }
 
     fn fused(&self) -> Option<(f64, usize)> {
-        fusion::fused(self.evidence.values().flatten().filter_map(Evidence::word))
+        fusion::fused(self.words(None))
+    }
+
+    /// What the links say of motion; those of one axis of time where it is given.
+    fn words(
+        &self,
+        axis: Option<(DataSource, Option<Uuid>)>,
+    ) -> impl Iterator<Item = Word> + Clone + '_ {
+        let wanted = move |of| axis.is_none_or(|axis| axis == of);
+        let now = self.evidence.values().flatten();
+        let now = now.filter(move |link| wanted(link.axis));
+        let carried = self.carried.iter().filter(move |word| wanted(word.axis));
+        now.filter_map(Evidence::word)
+            .chain(carried.map(|word| word.word))
     }
 
     /// Motion where the links together say so; unknown where none can say; still otherwise.
     fn decide(&self) -> (LinkState, String) {
-        let Some((chance, given)) = self.fused() else {
-            let all = self.evidence.values().flatten();
-            let most = all.max_by_key(|evidence| evidence.frames_seen);
-            let reason = most.map_or("no_window", |evidence| evidence.reason);
-            return (LinkState::Unknown, reason.to_owned());
-        };
-        let goes_on = self.state == LinkState::Motion && given > 1;
-        let limit = if goes_on {
-            fusion::RELEASE
-        } else {
-            fusion::MOTION
-        };
-        let state = if chance >= limit {
-            LinkState::Motion
-        } else {
-            LinkState::Still
-        };
-        (state, String::new())
+        let moving = self.state == LinkState::Motion;
+        match fusion::decide(moving, self.words(None)) {
+            Some((true, _)) => (LinkState::Motion, String::new()),
+            Some((false, _)) => (LinkState::Still, String::new()),
+            None => {
+                let all = self.evidence.values().flatten();
+                let most = all.max_by_key(|evidence| evidence.frames_seen);
+                let reason = most.map_or("no_window", |evidence| evidence.reason);
+                (LinkState::Unknown, reason.to_owned())
+            }
+        }
     }
 
     /// The breathing rate of the link that shows it most clearly, breaths per minute.
@@ -287,9 +309,10 @@ impl Zones {
     }
 
     /// Windows of one device that end together were closed. Gives whether the zone's state, or presence in it, changed, and
-    /// says in each of them what is known of presence now.
+    /// says in each of them what is known of presence now, and in one of them what is to be announced of the zone.
     pub fn update(
         &mut self,
+        settings: &Settings,
         zone: &str,
         device: &str,
         axis: (DataSource, Option<Uuid>),
@@ -315,6 +338,9 @@ impl Zones {
             }
         }
         known.evidence.insert(device.to_owned(), evidence);
+        known.carried.retain(|word| {
+            word.device != device && (word.axis != axis || end_us - word.end_us <= old_us)
+        });
         for link in known.evidence.values_mut().flatten() {
             if link.axis == axis && end_us - link.end_us > old_us {
                 link.fall_silent();
@@ -322,8 +348,10 @@ impl Zones {
         }
         known.as_of_us = end_us;
         let changed = known.conclude(&self.rules);
+        known.announce(settings, device, axis, windows);
         for window in windows {
             window.presence.clone_from(&known.presence);
+            window.zone_state = known.state;
         }
         changed
     }
@@ -333,6 +361,7 @@ impl Zones {
         let Some(known) = self.zones.get_mut(zone) else {
             return false;
         };
+        known.carried.retain(|word| word.device != device);
         let Some(links) = known.evidence.get_mut(device) else {
             return false;
         };
@@ -347,6 +376,7 @@ impl Zones {
     pub fn forget_device(&mut self, zone: &str, device: &str) {
         if let Some(known) = self.zones.get_mut(zone) {
             known.evidence.remove(device);
+            known.carried.retain(|word| word.device != device);
         }
     }
 
@@ -357,6 +387,7 @@ impl Zones {
             let touched = *zone.touched_us.get_or_insert(now_us);
             if now_us.saturating_sub(touched) >= stale_us {
                 zone.evidence.clear();
+                zone.carried.clear();
                 let forgotten = zone.presence.silence("no_input");
                 if zone.enter(LinkState::Unknown, "no_input".to_owned(), zone.as_of_us) | forgotten
                 {
@@ -377,11 +408,13 @@ impl Zones {
             as_of_us: zone.as_of_us,
             source: zone.source,
             presence: zone.presence.clone(),
+            words: zone.kept_words(),
+            motions: zone.motions.clone(),
         };
         self.zones.iter().map(keep).collect()
     }
 
-    /// Takes up what was kept. The evidence comes with the next windows.
+    /// Takes up what was kept. The rest of the evidence comes with the next windows.
     pub fn resume(&mut self, kept: &[KeptZone]) {
         for kept in kept {
             let zone = self
@@ -399,6 +432,10 @@ impl Zones {
             zone.since_us = kept.since_us;
             zone.as_of_us = kept.as_of_us;
             zone.presence.clone_from(&kept.presence);
+            zone.motions.clone_from(&kept.motions);
+            // Frames that were read again made windows of parts: what was said before the restart counts.
+            zone.evidence.clear();
+            zone.carried.clone_from(&kept.words);
         }
     }
 }

@@ -190,6 +190,8 @@ pub struct BucketSpec {
 pub const CHECKPOINTS: &str = "checkpoints";
 /// Bucket of the calibrations; see [`crate::calibration`].
 pub const CALIBRATIONS: &str = "calibrations";
+/// Bucket of the minutes of window history that are still in hand, by zone.
+pub const HISTORY_IN_HAND: &str = "history-in-hand";
 /// Bucket of the aggregates' snapshots.
 pub const SNAPSHOTS: &str = "snapshots";
 
@@ -217,6 +219,13 @@ pub static BUCKETS: &[BucketSpec] = &[
     BucketSpec {
         name: CALIBRATIONS,
         description: "calibrations of devices and empty rooms, and which are in use",
+        history: 1,
+        max_bytes: 32 * MIB,
+        storage: Storage::File,
+    },
+    BucketSpec {
+        name: HISTORY_IN_HAND,
+        description: "minutes of window history that are not full yet, by zone",
         history: 1,
         max_bytes: 32 * MIB,
         storage: Storage::File,

@@ -64,6 +64,18 @@ impl Cusum {
         found
     }
 
+    /// What it remembers: both sums, and the values since each began.
+    #[must_use]
+    pub fn state(&self) -> (f32, f32, u32, u32) {
+        (self.up, self.down, self.since_up, self.since_down)
+    }
+
+    /// Goes on from what [`state`](Self::state) of one with the same parameters gave.
+    pub fn resume(&mut self, (up, down, since_up, since_down): (f32, f32, u32, u32)) {
+        (self.up, self.down) = (up, down);
+        (self.since_up, self.since_down) = (since_up, since_down);
+    }
+
     /// The sums for a rise and for a fall, in deviations.
     #[must_use]
     pub fn sums(&self) -> (f32, f32) {
@@ -125,6 +137,17 @@ impl Drift {
         self.level = Some(level + follow * deviation.clamp(-reach, reach));
         let distance = (1.2533 * deviation.abs()).min(reach + self.floor);
         self.spread += follow * (distance - self.spread);
+    }
+
+    /// What it remembers: the level, the spread about it, and the values that it rests on.
+    #[must_use]
+    pub fn state(&self) -> (Option<f32>, f32, f32) {
+        (self.level, self.spread, self.values)
+    }
+
+    /// Goes on from what [`state`](Self::state) of one with the same parameters gave.
+    pub fn resume(&mut self, (level, spread, values): (Option<f32>, f32, f32)) {
+        (self.level, self.spread, self.values) = (level, spread, values);
     }
 
     /// The level, in the values' unit; absent before the first value.

@@ -34,7 +34,7 @@ pub use exit::{Exit, Unreachable};
 pub use grpc::operations::{OPERATIONS, OperationsApi, operation};
 pub use process::{Ending, Process, Started, tokio_runtime};
 pub use service::Runtime;
-pub use status::{invalid_argument, refuse};
+pub use status::{invalid_argument, next_page, page_items, refuse};
 pub use tasks::Fault;
 pub use workflow::{Begun, NewWorkflow, Run, Workflow, WorkflowError, Workflows};
 

@@ -1,27 +1,33 @@
 //! Thresholds of zones, and what they would have made of the past.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bus::{Bus, From};
+use bytes::Bytes;
 use events::{Name, Timestamp};
 use prost::Message as _;
 use proto::csi::v1::DataSource;
 use proto::signal::v1::{self as pb, WindowHistory};
 use runtime::{invalid_argument, refuse};
+use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::{unavailable, zone_name};
 use crate::board::timestamp;
-use crate::config::{Settings, micros};
-use crate::history::what_if::{self, Setting, hours, per_week_at_most};
+use crate::config::Settings;
+use crate::history::in_hand::InHand;
+use crate::history::what_if::{self, hours, per_week_at_most};
 use crate::thresholds::{Store, Thresholds};
 
 /// The past that is looked at where the request does not say, microseconds.
 const WEEK_US: i64 = 7 * 86_400 * 1_000_000;
 /// A stretch is stored so long after its first window at most, microseconds.
 const STORED_WITHIN_US: i64 = 300_000_000;
-/// Bytes of history that one request may look at.
-const MOST_BYTES: usize = 64 << 20;
+/// Bytes of history that one request may look at: some 60 links over seven days, and as much as the stream holds by default.
+const MOST_BYTES: usize = 256 << 20;
+/// Requests that look at the past at once; others wait.
+const AT_ONCE: usize = 1;
 
 /// Where the zones' thresholds and their history lie.
 pub(crate) struct Past {
@@ -29,9 +35,21 @@ pub(crate) struct Past {
     pub thresholds: Store,
     /// The service's own settings.
     pub default: Settings,
+    in_hand: InHand,
+    places: Arc<Semaphore>,
 }
 
 impl Past {
+    pub fn new(bus: Bus, thresholds: Store, default: Settings, in_hand: InHand) -> Self {
+        Self {
+            bus,
+            thresholds,
+            default,
+            in_hand,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
     pub async fn thresholds(&self, zone: &Name) -> Result<pb::ZoneThresholds, Status> {
         let kept = self.thresholds.get(zone).await;
         let (thresholds, revision) = kept.map_err(|error| unavailable(&error))?;
@@ -74,18 +92,25 @@ impl Past {
         thresholds
             .validate()
             .map_err(|problem| invalid_argument("thresholds.motion_threshold", problem))?;
-        let stretches = self
-            .stretches(&zone, start_us, end_us, request.source())
-            .await?;
+        // Given back when the answer is there, whether or not anybody waits for it.
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| Status::unavailable("the service is stopping"))?;
+        let (payloads, in_hand) = self.payloads(&zone, start_us).await?;
         let (default, per_week) = (self.default.clone(), request.false_alarms_per_week);
+        let source = match request.source() {
+            DataSource::Unspecified => DataSource::Live,
+            source => source,
+        };
         let judged = tokio::task::spawn_blocking(move || {
-            judge(
-                &default,
-                thresholds,
-                per_week,
-                &stretches,
-                (start_us, end_us),
-            )
+            let _place = place;
+            let stored = payloads
+                .into_iter()
+                .filter_map(|payload| WindowHistory::decode(payload).ok());
+            let stretches = stored
+                .chain(in_hand)
+                .filter(|stretch| stretch.source() == source && stretch.first_end_us < end_us);
+            let past = what_if::Past::new(stretches.collect(), start_us, end_us);
+            judge(&default, thresholds, per_week, &past, (start_us, end_us))
         });
         let judged = judged
             .await
@@ -103,34 +128,25 @@ impl Past {
         })
     }
 
-    /// What is kept of the zone from around the span.
-    async fn stretches(
+    /// What is kept of the zone since some time before `start_us`, still undecoded, and what is in hand of it.
+    async fn payloads(
         &self,
         zone: &Name,
         start_us: i64,
-        end_us: i64,
-        source: DataSource,
-    ) -> Result<Vec<WindowHistory>, Status> {
-        let source = match source {
-            DataSource::Unspecified => DataSource::Live,
-            source => source,
-        };
+    ) -> Result<(Vec<Bytes>, Vec<WindowHistory>), Status> {
+        // First what is in hand: what is full meanwhile is then read from the stream, and counts once.
+        let in_hand = self.in_hand.read(zone.as_str()).await;
+        let in_hand = in_hand.map_err(|error| unavailable(&error))?;
         // A replay's own time lies before its storing, a live one's right at it: nothing that counts was stored before it began.
         let from = From::Time(start_us.saturating_sub(STORED_WITHIN_US).max(0));
-        let (mut stretches, mut bytes) = (Vec::new(), 0);
+        let (mut payloads, mut bytes) = (Vec::new(), 0);
         let mut take = |message: bus::DataMessage| {
             bytes += message.payload.len();
-            if let Ok(stretch) = WindowHistory::decode(message.payload)
-                && stretch.source() == source
-                && stretch.first_end_us < end_us
-            {
-                stretches.push(stretch);
-            }
             if bytes > MOST_BYTES {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+                return ControlFlow::Break(());
             }
+            payloads.push(message.payload);
+            ControlFlow::Continue(())
         };
         let filter = format!("history.signal.{zone}.*");
         let read = self.bus.read_each(&filter, from, &mut take).await;
@@ -145,7 +161,7 @@ impl Past {
                 ),
             ));
         }
-        Ok(stretches)
+        Ok((payloads, in_hand))
     }
 }
 
@@ -212,13 +228,20 @@ fn changed(zone: &Name) -> Status {
     refuse(Code::Aborted, "ETAG_MISMATCH", message)
 }
 
+/// What holds in a zone with these thresholds.
+fn settings(default: &Settings, thresholds: &Thresholds) -> Settings {
+    thresholds
+        .settings(default)
+        .unwrap_or_else(|| default.clone())
+}
+
 /// A threshold that was found, where the time observed is long enough to support the rate; else none below the service's own.
 fn supported(default: &Settings, past: &what_if::Past, per_week: f64, found: f64) -> f64 {
-    let outcome = past.with(&Setting {
-        threshold: found,
-        release: default.release / default.threshold * found,
-        rearm_us: micros(default.rearm_s),
-    });
+    let with = Thresholds {
+        motion: Some(found),
+        updated: None,
+    };
+    let outcome = past.with(&settings(default, &with));
     match per_week_at_most(outcome.with.alarms, outcome.observed_us) {
         Some(most) if most <= per_week => found,
         _ => found.max(default.threshold),
@@ -230,13 +253,11 @@ fn judge(
     default: &Settings,
     mut thresholds: Thresholds,
     per_week: Option<f64>,
-    stretches: &[WindowHistory],
+    past: &what_if::Past,
     (start_us, end_us): (i64, i64),
 ) -> Result<(Thresholds, pb::WhatIf), Status> {
-    let rearm_us = micros(default.rearm_s);
-    let past = what_if::Past::new(stretches, start_us, end_us, rearm_us);
     if let Some(per_week) = per_week {
-        let found = past.threshold_for(per_week, default.release / default.threshold);
+        let found = past.threshold_for(per_week, default);
         let found = found.ok_or_else(|| {
             refuse(
                 Code::FailedPrecondition,
@@ -244,15 +265,9 @@ fn judge(
                 "no threshold keeps to that rate in this span: nothing was observed in it, or something moved all the time",
             )
         })?;
-        thresholds.motion = Some(supported(default, &past, per_week, found));
+        thresholds.motion = Some(supported(default, past, per_week, found));
     }
-    let settings = thresholds.settings(default);
-    let settings = settings.as_ref().unwrap_or(default);
-    let outcome = past.with(&Setting {
-        threshold: settings.threshold,
-        release: settings.release,
-        rearm_us,
-    });
+    let outcome = past.with(&settings(default, &thresholds));
     let most = per_week_at_most(outcome.with.alarms, outcome.observed_us);
     let what_if = pb::WhatIf {
         start_time: Some(timestamp(start_us)),

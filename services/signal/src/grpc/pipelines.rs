@@ -1,34 +1,32 @@
 //! `PipelineService`.
 
+mod wire;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use csi::read::Format;
+use events::Name;
 use events::types::SecurityContext;
-use events::{Name, Timestamp};
 use futures::{Stream, StreamExt, stream};
 use proto::signal::v1 as pb;
 use proto::signal::v1::pipeline_service_server::PipelineService;
-use runtime::{invalid_argument, refuse};
-use serde_json::{Map, Value};
+use runtime::{invalid_argument, next_page, page_items, refuse};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
+use self::wire::{render, render_run, stages, to_struct};
 use super::Reply;
-use crate::board::timestamp;
 use crate::processing::definition::Definition;
 use crate::processing::error::{Error, chain};
-use crate::processing::run::{Order, State};
-use crate::processing::runs::{Runs, Snapshot, output_path};
-use crate::processing::stage::{Stage, Type};
+use crate::processing::run::Order;
+use crate::processing::runs::{Runs, Snapshot};
+use crate::processing::stage::Type;
 use crate::processing::store::{Pipelines, Settings};
 
-/// Items in a page where the request does not say, and at most.
-const PAGE_SIZE: usize = 100;
-const MAX_PAGE_SIZE: usize = 1000;
 /// Bytes of the output in one message.
 const PART: usize = 256 * 1024;
 
@@ -112,15 +110,13 @@ impl PipelineService for PipelineApi {
             page_size,
             page_token,
         } = request.into_inner();
-        let size = page(page_size)?;
+        let size = page_items(page_size)?;
         // The token is the last name of the page before.
         let mut found = self.pipelines.list(&page_token, size + 1);
-        let more = found.len() > size;
-        found.truncate(size);
-        let last = found.last().filter(|_| more).map(|(name, _)| name.clone());
+        let next_page_token = next_page(&mut found, size, |(name, _)| name.clone());
         Ok(Response::new(pb::ListPipelinesResponse {
             pipelines: found.iter().map(|(name, one)| render(name, one)).collect(),
-            next_page_token: last.unwrap_or_default(),
+            next_page_token,
         }))
     }
 
@@ -282,7 +278,7 @@ impl PipelineService for PipelineApi {
             page_token,
             pipeline,
         } = request.into_inner();
-        let size = page(page_size)?;
+        let size = page_items(page_size)?;
         let before = match page_token.as_str() {
             "" => None,
             token => {
@@ -295,13 +291,11 @@ impl PipelineService for PipelineApi {
             }
         };
         let mut found = self.runs.list(&pipeline, before, size + 1);
-        let more = found.len() > size;
-        found.truncate(size);
         let token = |(id, now): &(Uuid, Snapshot)| format!("{}/{id}", now.run.started.as_micros());
-        let last = found.last().filter(|_| more).map(token);
+        let next_page_token = next_page(&mut found, size, token);
         Ok(Response::new(pb::ListProcessingsResponse {
             processings: found.iter().map(|(id, now)| render_run(*id, now)).collect(),
-            next_page_token: last.unwrap_or_default(),
+            next_page_token,
         }))
     }
 
@@ -413,120 +407,4 @@ fn name(field: &str, text: &str) -> Result<Name, Status> {
 fn id(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::parse_str(text)
         .map_err(|error| invalid_argument(field, format!("{text:?} is no UUID: {error}")))
-}
-
-fn page(size: i32) -> Result<usize, Status> {
-    match usize::try_from(size) {
-        Ok(0) => Ok(PAGE_SIZE),
-        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
-        Err(_) => Err(invalid_argument("page_size", "must not be negative")),
-    }
-}
-
-fn stages(stages: Vec<pb::Stage>) -> Result<Vec<Stage>, Status> {
-    let read = |(place, stage): (usize, pb::Stage)| {
-        let parameters = stage.parameters.map(from_struct).unwrap_or_default();
-        Stage::read(place, &stage.name, &stage.r#type, parameters)
-            .map_err(|misfit| Error::Misfit(misfit).into())
-    };
-    stages.into_iter().enumerate().map(read).collect()
-}
-
-fn render(name: &str, definition: &Definition) -> pb::Pipeline {
-    let time = |time: Timestamp| (definition.version > 0).then(|| timestamp(time.as_micros()));
-    pb::Pipeline {
-        name: name.to_owned(),
-        description: definition.description.clone(),
-        stages: definition
-            .stages
-            .iter()
-            .map(|stage| pb::Stage {
-                name: stage.name.clone(),
-                r#type: stage.does.name().to_owned(),
-                parameters: Some(to_struct(stage.does.parameters())),
-            })
-            .collect(),
-        etag: definition.etag(),
-        create_time: time(definition.created),
-        update_time: time(definition.updated),
-        built_in: definition.built_in,
-    }
-}
-
-fn render_run(id: Uuid, now: &Snapshot) -> pb::Processing {
-    let Snapshot { run, progress } = now;
-    let state = match run.state {
-        State::Absent => pb::ProcessingState::Unspecified,
-        State::Running => pb::ProcessingState::Running,
-        State::Paused => pb::ProcessingState::Paused,
-        State::Completed => pb::ProcessingState::Completed,
-        State::Failed => pb::ProcessingState::Failed,
-        State::Cancelled => pb::ProcessingState::Cancelled,
-    };
-    let time = |time: Timestamp| (run.version > 0).then(|| timestamp(time.as_micros()));
-    pb::Processing {
-        processing_id: id.to_string(),
-        pipeline: run.order.pipeline.clone(),
-        pipeline_etag: run.order.pipeline_etag.clone(),
-        recording: run.order.recording.clone(),
-        state: state.into(),
-        working: progress.working,
-        frames_total: progress.frames_total,
-        frames_processed: progress.frames,
-        errors: progress.errors,
-        chunks: progress.chunks,
-        frames_per_second: progress.frames_per_second,
-        eta_seconds: progress.eta_seconds.filter(|_| !run.state.is_over()),
-        duration_seconds: progress.seconds,
-        output_bytes: run.output_bytes,
-        output: output_path(id),
-        error: run.error.clone(),
-        error_code: run.error_code.clone(),
-        start_time: time(run.started),
-        update_time: time(run.updated),
-    }
-}
-
-fn to_struct(fields: Map<String, Value>) -> prost_types::Struct {
-    let fields = fields
-        .into_iter()
-        .map(|(key, value)| (key, to_value(value)));
-    prost_types::Struct {
-        fields: fields.collect(),
-    }
-}
-
-fn to_value(value: Value) -> prost_types::Value {
-    use prost_types::value::Kind;
-    let kind = match value {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(value) => Kind::BoolValue(value),
-        Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
-        Value::String(value) => Kind::StringValue(value),
-        Value::Array(values) => Kind::ListValue(prost_types::ListValue {
-            values: values.into_iter().map(to_value).collect(),
-        }),
-        Value::Object(fields) => Kind::StructValue(to_struct(fields)),
-    };
-    prost_types::Value { kind: Some(kind) }
-}
-
-fn from_struct(fields: prost_types::Struct) -> Map<String, Value> {
-    let fields = fields.fields.into_iter();
-    fields
-        .map(|(key, value)| (key, from_value(value)))
-        .collect()
-}
-
-/// No parameter is a list or a structure: of those only that they are one is kept, for the message.
-fn from_value(value: prost_types::Value) -> Value {
-    use prost_types::value::Kind;
-    match value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(value)) => Value::Bool(value),
-        Some(Kind::NumberValue(value)) => Value::from(value),
-        Some(Kind::StringValue(value)) => Value::String(value),
-        Some(Kind::ListValue(_)) => Value::Array(Vec::new()),
-        Some(Kind::StructValue(_)) => Value::Object(Map::new()),
-    }
 }

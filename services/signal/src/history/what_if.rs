@@ -1,27 +1,25 @@
-//! What other thresholds would have made of the past.
+//! What other thresholds would have made of the past: the zone's own decision, hop by hop, by the code that decides live.
+//!
+//! Each link is held against its threshold, or its level of release, and the words of all are put together by [`fusion`] with
+//! the hysteresis of the zone, device after device as their windows come; motion that pauses for less than the time to arm again is
+//! one ([`Onset`]). What the past does not hold: which of two devices closed its window of the same end first (here in the order of
+//! their names), and the last digits of statistics and qualities.
 
 use std::collections::BTreeMap;
 
 use proto::signal::v1::{LinkState, WindowHistory};
 
-use super::{Hop, hops};
+use super::{Hop, STRETCH_US, hops};
+use crate::config::Settings;
+use crate::fusion::{self, Word};
+use crate::onset::{MotionNews, Onset};
+use crate::thresholds::Thresholds;
 
 const HOUR_US: f64 = 3.6e9;
 /// Hours of a week.
 const WEEK_H: f64 = 168.0;
 /// Thresholds that are tried: 0.05, 0.06, ... 1.
 const LOWEST: u32 = 5;
-
-/// What decides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setting {
-    /// Motion statistic from which a link is in motion.
-    pub threshold: f64,
-    /// Down to which it stays there.
-    pub release: f64,
-    /// Motion after at most so long without it goes on; after more it begins anew. Microseconds.
-    pub rearm_us: i64,
-}
 
 /// Motion of a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,7 +28,7 @@ pub struct Motion {
     pub alarms: u32,
     /// How long it was seen, microseconds.
     pub duration_us: i64,
-    latest_us: Option<i64>,
+    onset: Option<Onset>,
 }
 
 /// What became of a span of time.
@@ -46,118 +44,292 @@ pub struct Outcome {
     pub with: Motion,
 }
 
+/// A stretch of one link, without the words that name it.
+#[derive(Debug)]
+struct Stretch {
+    link: usize,
+    history: WindowHistory,
+}
+
+/// One hop of a link, with what holds for its stretch.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    link: usize,
+    hop: Hop,
+    noise: Option<f64>,
+    learnt: Option<f64>,
+}
+
 /// The past of a zone, ready to be judged as often as wanted.
 #[derive(Debug, Default)]
 pub struct Past {
-    /// All hops of all links, by time; the link's number with each.
-    hops: Vec<(Hop, u32)>,
-    links: usize,
+    /// By time.
+    stretches: Vec<Stretch>,
+    /// Device of each link, in the order of their names.
+    devices: Vec<usize>,
+    start_us: i64,
+    end_us: i64,
     hop_us: i64,
-    rearm_us: i64,
 }
 
 impl Past {
-    /// The hops of the stretches from `start_us` to before `end_us`. Motion that pauses for at most `rearm_us` is one.
+    /// The hops of the stretches from `start_us` to before `end_us`.
     #[must_use]
-    pub fn new(stretches: &[WindowHistory], start_us: i64, end_us: i64, rearm_us: i64) -> Self {
-        let mut numbers: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    pub fn new(stretches: Vec<WindowHistory>, start_us: i64, end_us: i64) -> Self {
+        let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for stretch in &stretches {
+            names.insert((stretch.device.clone(), stretch.link.clone()), 0);
+        }
+        let (mut devices, mut before) = (Vec::with_capacity(names.len()), None);
+        for (place, ((device, _), number)) in names.iter_mut().enumerate() {
+            *number = place;
+            let same = before == Some(device);
+            let last = devices.last().copied().unwrap_or_default();
+            devices.push(if same || before.is_none() {
+                last
+            } else {
+                last + 1
+            });
+            before = Some(device);
+        }
         let mut past = Self {
-            rearm_us,
+            devices,
+            start_us,
+            end_us,
             ..Self::default()
         };
-        for stretch in stretches {
-            let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            let number = *numbers
-                .entry((&stretch.device, &stretch.link))
-                .or_insert(next);
-            past.hop_us = past.hop_us.max(stretch.hop_us);
-            let within = hops(stretch).filter(|hop| (start_us..end_us).contains(&hop.end_us));
-            past.hops.extend(within.map(|hop| (hop, number)));
+        for mut history in stretches {
+            let name = (
+                std::mem::take(&mut history.device),
+                std::mem::take(&mut history.link),
+            );
+            history.zone = String::new();
+            past.hop_us = past.hop_us.max(history.hop_us);
+            if let Some(link) = names.get(&name).copied() {
+                past.stretches.push(Stretch { link, history });
+            }
         }
-        past.links = numbers.len();
-        past.hops.sort_by_key(|(hop, link)| (hop.end_us, *link));
-        // A stretch that was written again after a crash says the same twice.
-        past.hops.dedup_by_key(|(hop, link)| (hop.end_us, *link));
+        past.stretches
+            .sort_by_key(|stretch| (stretch.history.first_end_us, stretch.link));
         past
     }
 
     /// Links that anything is known of.
     #[must_use]
     pub fn links(&self) -> usize {
-        self.links
+        self.devices.len()
     }
 
-    /// What `setting` makes of it. Links are judged each on its own, as the service does it; the zone moves where one does.
+    /// What these settings of the zone make of it.
     #[must_use]
-    pub fn with(&self, setting: &Setting) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut moving = vec![false; self.links];
-        for together in self.hops.chunk_by(|(a, _), (b, _)| a.end_us == b.end_us) {
-            let Some((first, _)) = together.first() else {
-                continue;
+    pub fn with(&self, settings: &Settings) -> Outcome {
+        self.judged(std::slice::from_ref(settings))
+            .pop()
+            .unwrap_or_default()
+    }
+
+    /// The lowest threshold of the zone that keeps to at most `per_week` alarms, as do all above it. Absent where nothing was
+    /// observed, or none does.
+    #[must_use]
+    pub fn threshold_for(&self, per_week: f64, default: &Settings) -> Option<f64> {
+        let tried: Vec<f64> = (LOWEST..=100).map(|part| f64::from(part) / 100.0).collect();
+        let settings = tried.iter().filter_map(|threshold| {
+            let thresholds = Thresholds {
+                motion: Some(*threshold),
+                updated: None,
             };
-            let (mut judged, mut recorded, mut with) = (false, false, false);
-            for (hop, link) in together {
-                let place = usize::try_from(*link).ok();
-                let Some(moving) = place.and_then(|place| moving.get_mut(place)) else {
-                    continue;
-                };
-                let bar = if *moving {
-                    setting.release
-                } else {
-                    setting.threshold
-                };
-                let known = hop.state != LinkState::Unknown;
-                *moving = known && hop.score.is_some_and(|score| score >= bar);
-                judged |= known;
-                recorded |= hop.state == LinkState::Motion;
-                with |= *moving;
+            thresholds.settings(default)
+        });
+        let outcomes = self.judged(&settings.collect::<Vec<_>>());
+        let keeps = |outcome: &Outcome| {
+            let weeks = hours(outcome.observed_us) / WEEK_H;
+            weeks > 0.0 && f64::from(outcome.with.alarms) <= per_week * weeks
+        };
+        let from_the_top = tried.iter().zip(&outcomes).rev();
+        let keeping = from_the_top.take_while(|(_, outcome)| keeps(outcome));
+        keeping.last().map(|(threshold, _)| *threshold)
+    }
+
+    /// What each of these settings makes of it, in one pass.
+    fn judged(&self, settings: &[Settings]) -> Vec<Outcome> {
+        let links = self.links();
+        let mut judges: Vec<Judge> = settings
+            .iter()
+            .map(|with| Judge::new(with, links))
+            .collect();
+        let Some(first) = settings.first() else {
+            return Vec::new();
+        };
+        let old_us = 2 * first.hops() * first.hop_us();
+        let mut seen = Outcome::default();
+        let mut heard: Vec<Option<i64>> = vec![None; links];
+        let mut minute: Vec<Said> = Vec::new();
+        let minute_of = |stretch: &Stretch| stretch.history.first_end_us.div_euclid(STRETCH_US);
+        for stretches in self.stretches.chunk_by(|a, b| minute_of(a) == minute_of(b)) {
+            minute.clear();
+            for Stretch { link, history } in stretches {
+                let within = |hop: &Hop| (self.start_us..self.end_us).contains(&hop.end_us);
+                minute.extend(hops(history).filter(within).map(|hop| Said {
+                    link: *link,
+                    hop,
+                    noise: history.noise.map(f64::from),
+                    learnt: history.learnt_threshold.map(f64::from),
+                }));
             }
-            let lasted = if judged {
-                &mut outcome.observed_us
-            } else {
-                &mut outcome.unknown_us
-            };
-            *lasted += self.hop_us;
-            for (moves, motion) in [(recorded, &mut outcome.recorded), (with, &mut outcome.with)] {
-                if moves {
-                    motion.note(first.end_us, self.hop_us, setting.rearm_us);
+            minute.sort_by_key(|said| (said.hop.end_us, said.link));
+            // A stretch that was written again after a crash, or is in hand too, says the same twice.
+            minute.dedup_by_key(|said| (said.hop.end_us, said.link));
+            for together in minute.chunk_by(|a, b| a.hop.end_us == b.hop.end_us) {
+                self.hop(together, old_us, &mut heard, &mut seen, &mut judges, first);
+            }
+        }
+        let with = |judge: Judge<'_>| Outcome {
+            with: judge.motion,
+            ..seen
+        };
+        judges.into_iter().map(with).collect()
+    }
+
+    /// The windows that end at one time.
+    fn hop(
+        &self,
+        together: &[Said],
+        old_us: i64,
+        heard: &mut [Option<i64>],
+        seen: &mut Outcome,
+        judges: &mut [Judge<'_>],
+        settings: &Settings,
+    ) {
+        let Some(end_us) = together.first().map(|said| said.hop.end_us) else {
+            return;
+        };
+        let device_of = |link: usize| self.devices.get(link).copied().unwrap_or_default();
+        for judge in judges.iter_mut() {
+            judge.moved = false;
+        }
+        for windows in together.chunk_by(|a, b| device_of(a.link) == device_of(b.link)) {
+            let device = windows.first().map(|said| device_of(said.link));
+            for (link, latest) in heard.iter_mut().enumerate() {
+                // What the device no longer speaks of, and what was not heard for long, counts no more.
+                let gone =
+                    Some(device_of(link)) == device && windows.iter().all(|said| said.link != link);
+                if latest.is_some_and(|latest| gone || end_us - latest > old_us) {
+                    *latest = None;
+                    judges.iter_mut().for_each(|judge| judge.forget(link));
                 }
             }
-        }
-        outcome
-    }
-
-    /// The lowest threshold that keeps to at most `per_week` alarms, with the release level in `ratio` to it. Absent where
-    /// nothing was observed, or none does.
-    #[must_use]
-    pub fn threshold_for(&self, per_week: f64, ratio: f64) -> Option<f64> {
-        let mut found = None;
-        for percent in (LOWEST..=100).rev() {
-            let threshold = f64::from(percent) / 100.0;
-            let outcome = self.with(&Setting {
-                threshold,
-                release: threshold * ratio,
-                rearm_us: self.rearm_us,
-            });
-            let weeks = hours(outcome.observed_us) / WEEK_H;
-            if weeks <= 0.0 || f64::from(outcome.with.alarms) > per_week * weeks {
-                break;
+            for said in windows {
+                if let Some(latest) = heard.get_mut(said.link) {
+                    *latest = Some(end_us);
+                }
+                judges.iter_mut().for_each(|judge| judge.hear(said));
             }
-            found = Some(threshold);
+            judges.iter_mut().for_each(|judge| judge.decide(end_us));
         }
-        found
+        let known = |said: &Said| said.hop.state != LinkState::Unknown;
+        let lasted = if together.iter().any(known) {
+            &mut seen.observed_us
+        } else {
+            &mut seen.unknown_us
+        };
+        *lasted += self.hop_us;
+        let moved = |said: &Said| match said.hop.zone {
+            LinkState::Unspecified => said.hop.state == LinkState::Motion,
+            zone => zone == LinkState::Motion,
+        };
+        if together.iter().any(moved) {
+            seen.recorded.begin_or_go_on(settings, end_us);
+            seen.recorded.duration_us += self.hop_us;
+        }
+        for judge in judges.iter_mut().filter(|judge| judge.moved) {
+            judge.motion.duration_us += self.hop_us;
+        }
     }
 }
 
 impl Motion {
-    fn note(&mut self, end_us: i64, hop_us: i64, rearm_us: i64) {
-        let goes_on = self
-            .latest_us
-            .is_some_and(|latest| end_us.saturating_sub(latest) <= rearm_us + hop_us);
-        self.alarms += u32::from(!goes_on);
-        self.duration_us += hop_us;
-        self.latest_us = Some(end_us);
+    fn begin_or_go_on(&mut self, settings: &Settings, end_us: i64) {
+        let news = Onset::note(&mut self.onset, settings, end_us);
+        self.alarms += u32::from(news == Some(MotionNews::Onset));
+    }
+}
+
+/// What one choice of settings makes of what the links say.
+struct Judge<'a> {
+    settings: &'a Settings,
+    /// Level of release of a link, as a share of its threshold.
+    release: f64,
+    words: Vec<Option<Word>>,
+    /// Links in motion by themselves.
+    moving: Vec<bool>,
+    /// Words that are more than noise.
+    loud: usize,
+    /// The zone is in motion.
+    zone: bool,
+    /// It was, after any of the windows of this hop.
+    moved: bool,
+    motion: Motion,
+}
+
+impl<'a> Judge<'a> {
+    fn new(settings: &'a Settings, links: usize) -> Self {
+        Self {
+            settings,
+            release: settings.release / settings.threshold,
+            words: vec![None; links],
+            moving: vec![false; links],
+            loud: 0,
+            zone: false,
+            moved: false,
+            motion: Motion::default(),
+        }
+    }
+
+    /// Nothing is heard of the link any more: its next window is its first.
+    fn forget(&mut self, link: usize) {
+        if let Some(word) = self.words.get_mut(link).and_then(Option::take) {
+            self.loud -= usize::from(word.chance() > 0.0);
+        }
+        if let Some(moving) = self.moving.get_mut(link) {
+            *moving = false;
+        }
+    }
+
+    fn hear(&mut self, said: &Said) {
+        let (Some(word), Some(moving)) = (
+            self.words.get_mut(said.link),
+            self.moving.get_mut(said.link),
+        ) else {
+            return;
+        };
+        let bar = match said.learnt.filter(|_| !self.settings.threshold_is_chosen) {
+            Some(learnt) if *moving => self.release * learnt,
+            Some(learnt) => learnt,
+            None => self.settings.bar(*moving),
+        };
+        let known = said.hop.state != LinkState::Unknown;
+        let score = said.hop.score.filter(|_| known);
+        *moving = score.is_some_and(|score| score >= bar);
+        let new = score.map(|statistic| Word {
+            statistic,
+            threshold: bar,
+            noise: said.noise,
+            quality: said.hop.quality,
+        });
+        let loud = |word: Option<Word>| usize::from(word.is_some_and(|word| word.chance() > 0.0));
+        self.loud = self.loud + loud(new) - loud(*word);
+        *word = new;
+    }
+
+    fn decide(&mut self, end_us: i64) {
+        // Noise alone is no motion, however many links hear it.
+        self.zone = self.loud > 0
+            && fusion::decide(self.zone, self.words.iter().flatten().copied())
+                .is_some_and(|(moves, _)| moves);
+        if self.zone {
+            self.moved = true;
+            self.motion.begin_or_go_on(self.settings, end_us);
+        }
     }
 }
 
@@ -187,11 +359,14 @@ mod tests {
     use crate::history::Recorder;
 
     const HOP: i64 = 500_000;
-    const SETTING: Setting = Setting {
-        threshold: 0.2,
-        release: 0.15,
-        rearm_us: 3_000_000,
-    };
+    fn setting(threshold: f64, rearm_s: f64) -> Settings {
+        Settings {
+            threshold,
+            release: 0.75 * threshold,
+            rearm_s,
+            ..Settings::default()
+        }
+    }
 
     /// A link that scored this in each hop, with what the default setting would have said.
     fn past(link: &str, scores: &[Option<f32>]) -> Vec<WindowHistory> {
@@ -211,6 +386,7 @@ mod tests {
                 link: link.into(),
                 window_end_us: place * HOP,
                 motion_score: *score,
+                quality: 1.0,
                 state: state.into(),
                 ..SignalWindow::default()
             }));
@@ -226,31 +402,19 @@ mod tests {
 
     #[test]
     fn it_counts_what_the_setting_of_then_counted() {
-        let past = Past::new(
-            &past("a", &bumps(&[0.3, 0.5, 0.22, 0.9])),
-            0,
-            i64::MAX,
-            3_000_000,
-        );
-        let outcome = past.with(&SETTING);
+        let past = Past::new(past("a", &bumps(&[0.3, 0.5, 0.22, 0.9])), 0, i64::MAX);
+        let outcome = past.with(&setting(0.2, 3.0));
         assert_eq!(outcome.recorded, outcome.with);
         assert_eq!(
             (outcome.with.alarms, outcome.with.duration_us),
             (4, 16 * HOP)
         );
         assert_eq!((outcome.observed_us, outcome.unknown_us), (136 * HOP, 0));
-        let stricter = Setting {
-            threshold: 0.4,
-            release: 0.3,
-            ..SETTING
-        };
+        let stricter = setting(0.4, 3.0);
         assert_eq!(past.with(&stricter).with.alarms, 2);
         assert_eq!(past.with(&stricter).recorded.alarms, 4);
         // Motion that pauses for less than the time to arm again is one.
-        let patient = Setting {
-            rearm_us: 20_000_000,
-            ..SETTING
-        };
+        let patient = setting(0.2, 20.0);
         assert_eq!(past.with(&patient).with.alarms, 1);
     }
 
@@ -258,16 +422,17 @@ mod tests {
     fn links_add_up_to_their_zone_and_unknown_is_no_observation() {
         let mut stretches = past("a", &bumps(&[0.3, 0.1]));
         stretches.extend(past("b", &[vec![None; 34], bumps(&[0.3])].concat()));
-        let past = Past::new(&stretches, 0, i64::MAX, 3_000_000);
-        let outcome = past.with(&SETTING);
+        let past = Past::new(stretches.clone(), 0, i64::MAX);
+        let outcome = past.with(&setting(0.2, 3.0));
         assert_eq!((past.links(), outcome.with.alarms), (2, 2));
         assert_eq!((outcome.observed_us, outcome.unknown_us), (68 * HOP, 0));
-        let unknown = Past::new(&self::past("b", &[None; 10]), 0, i64::MAX, 0).with(&SETTING);
+        let unknown = Past::new(self::past("b", &[None; 10]), 0, i64::MAX);
+        let unknown = unknown.with(&setting(0.2, 3.0));
         assert_eq!((unknown.observed_us, unknown.unknown_us), (0, 10 * HOP));
         // Only what lies in the span counts.
         assert_eq!(
-            Past::new(&stretches, 0, 20 * HOP, 0)
-                .with(&SETTING)
+            Past::new(stretches, 0, 20 * HOP)
+                .with(&setting(0.2, 3.0))
                 .with
                 .alarms,
             0
@@ -275,18 +440,51 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_leads_to_the_lowest_threshold_that_keeps_to_it() {
-        let past = Past::new(
-            &past("a", &bumps(&[0.305, 0.5, 0.22, 0.905])),
-            0,
-            i64::MAX,
-            3_000_000,
+    fn links_that_are_each_below_the_threshold_add_up() {
+        let stretches = || ["a", "b", "c"].map(|link| past(link, &bumps(&[0.17])));
+        let three = Past::new(stretches().concat(), 0, i64::MAX);
+        let outcome = three.with(&setting(0.2, 3.0));
+        assert_eq!(
+            (outcome.with.alarms, outcome.with.duration_us),
+            (1, 4 * HOP)
         );
+        // Of what was kept before the zone's own state was, the links' is all that is known.
+        assert_eq!(outcome.recorded.alarms, 0);
+        let two = Past::new(stretches()[..2].concat(), 0, i64::MAX);
+        assert_eq!(two.with(&setting(0.2, 3.0)).with.alarms, 0);
+        // A link that hears badly counts less among others.
+        let mut bad = stretches().concat();
+        for stretch in &mut bad {
+            stretch.qualities = vec![40; stretch.states.len()].into();
+        }
+        let bad = Past::new(bad, 0, i64::MAX);
+        assert_eq!(bad.with(&setting(0.2, 3.0)).with.alarms, 0);
+    }
+
+    #[test]
+    fn a_calibration_leads_to_each_link_s_threshold_unless_the_zone_has_its_own() {
+        let mut learnt = past("a", &bumps(&[0.15, 0.3]));
+        for stretch in &mut learnt {
+            (stretch.learnt_threshold, stretch.noise) = (Some(0.12), Some(0.05));
+        }
+        let past = Past::new(learnt, 0, i64::MAX);
+        assert_eq!(past.with(&setting(0.2, 3.0)).with.alarms, 2);
+        let chosen = Settings {
+            threshold_is_chosen: true,
+            ..setting(0.2, 3.0)
+        };
+        assert_eq!(past.with(&chosen).with.alarms, 1);
+    }
+
+    #[test]
+    fn a_rate_leads_to_the_lowest_threshold_that_keeps_to_it() {
+        let past = Past::new(past("a", &bumps(&[0.305, 0.5, 0.22, 0.905])), 0, i64::MAX);
         let week = WEEK_H * HOUR_US / (136.0 * HOP as f64);
-        assert_eq!(past.threshold_for(2.0 * week, 0.75), Some(0.31));
-        assert_eq!(past.threshold_for(0.0, 0.75), Some(0.91));
-        assert_eq!(past.threshold_for(9.0 * week, 0.75), Some(0.05));
-        assert_eq!(Past::default().threshold_for(1.0, 0.75), None);
+        let default = Settings::default();
+        assert_eq!(past.threshold_for(2.0 * week, &default), Some(0.31));
+        assert_eq!(past.threshold_for(0.0, &default), Some(0.91));
+        assert_eq!(past.threshold_for(9.0 * week, &default), Some(0.05));
+        assert_eq!(Past::default().threshold_for(1.0, &default), None);
     }
 
     #[test]

@@ -54,12 +54,7 @@ pub(super) fn wire(
         frame_rate_hz: (counts.received() as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
         motion_score: verdict.statistic.map(narrow),
         motion_threshold: narrow(verdict.threshold),
-        state: match verdict.state {
-            LinkState::Unknown => WireState::Unknown,
-            LinkState::Still => WireState::Still,
-            LinkState::Motion => WireState::Motion,
-        }
-        .into(),
+        state: link_state(verdict.state).into(),
         reason: verdict.reason.map_or("", Reason::code).to_owned(),
         quality: *quality,
         feature_schema: if features.is_empty() {
@@ -84,6 +79,17 @@ pub(super) fn wire(
         link: window.key.to_string(),
         breaths_per_minute: breath.rate.ok().map(|rate| narrow(rate.bpm)),
         baseline_distance: distance.ok().map(narrow),
+        zone_state: link_state(window.zone_state).into(),
+        noise: window.limit.noise.map(narrow),
+        learnt_threshold: window.limit.learnt.map(narrow),
+    }
+}
+
+fn link_state(state: LinkState) -> WireState {
+    match state {
+        LinkState::Unknown => WireState::Unknown,
+        LinkState::Still => WireState::Still,
+        LinkState::Motion => WireState::Motion,
     }
 }
 

@@ -1,7 +1,9 @@
 //! What goes from stage to stage: the part of it that one chunk holds.
 
 use csi::{Frame, SampleFormat};
+use dsp::cusum::Change;
 use dsp::motion::Motion;
+use dsp::speed::{self, Speed};
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
@@ -148,8 +150,64 @@ pub struct Window {
     pub fresh: Vec<Row>,
     /// What `breathing` found; absent without it.
     pub breath: Option<Breath>,
+    /// What `select` chose; absent without it.
+    pub selected: Option<Selected>,
+    /// What `speed` measured; absent without it.
+    pub speed: Option<Result<Speed, NoSpeed>>,
+    /// What `change_points` says; absent without it, and where there is no value.
+    pub level: Option<Level>,
     /// What `activity` measured; empty where the window did not earn any.
     pub features: Vec<f32>,
+}
+
+/// Subcarriers that were chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selected {
+    /// Antenna and subcarrier index of each.
+    pub samples: Vec<(usize, i16)>,
+    /// Weight of each; their sum is 1.
+    pub weights: Vec<f32>,
+}
+
+/// Why there is no speed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoSpeed {
+    /// The window cannot be judged.
+    Unknown,
+    /// Neither the recording nor the pipeline says on which carrier.
+    NoCarrier,
+    /// It was looked for.
+    Unmeasured(speed::Unknown),
+}
+
+impl NoSpeed {
+    /// snake_case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::NoCarrier => "no_carrier",
+            Self::Unmeasured(speed::Unknown::Rate { .. }) => "rate_too_low",
+            Self::Unmeasured(speed::Unknown::Frames) => "too_few_frames",
+            Self::Unmeasured(speed::Unknown::Still { .. }) => "still",
+            Self::Unmeasured(speed::Unknown::NoPeak) => "no_peak",
+        }
+    }
+}
+
+/// The level of a link.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// What this window says: decibels, or statistic.
+    pub value: f32,
+    /// The level so far, this window included.
+    pub level: f32,
+    /// The spread about it.
+    pub spread: f32,
+    /// Deviation of the value from the level before it, in spreads; absent for the first.
+    pub z: Option<f32>,
+    /// The change that this window completes, and the windows since it began.
+    pub change: Option<(Change, u32)>,
 }
 
 impl Batch {
@@ -193,6 +251,8 @@ pub struct LinkInfo {
     pub valid: Vec<bool>,
     /// Pairs of antennas whose phase can be held against one another.
     pub pairs: Vec<(usize, usize)>,
+    /// Carrier frequency of its first frame, MHz, where known.
+    pub frequency_mhz: Option<u32>,
     format: u8,
     samples: Samples,
 }
@@ -273,6 +333,7 @@ impl Links {
                     subcarriers: frame.layout.subcarriers.to_vec(),
                     valid: frame.layout.valid.to_vec(),
                     pairs: pairs(frame),
+                    frequency_mhz: frame.frequency_mhz,
                     format: format_code(frame.format),
                     samples: match frame.format {
                         SampleFormat::Ci8 | SampleFormat::Ci16 => Samples::Integers,

@@ -1,5 +1,7 @@
 //! The runs: what is known of each, and the commands on them. [`super::worker`] does the work.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +14,8 @@ use events::{DomainEvent, EventEnvelope, Metadata, PipelineId, ProcessingId, Tim
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use self::snapshot::Entry;
+pub use self::snapshot::{Progress, Snapshot, Wish};
 use super::error::Error;
 use super::run::{ORDER, Order, Run, SHUTDOWN, State};
 use super::stage::check;
@@ -19,53 +23,6 @@ use crate::config::Processing;
 
 /// How often a decision is made anew when other writers come first.
 const MAX_CONFLICTS: usize = 8;
-
-/// How far a run is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// It holds a place among those that work.
-    pub working: bool,
-    /// Frames of the recording, once they are counted.
-    pub frames_total: Option<u64>,
-    /// Frames that went through all stages.
-    pub frames: u64,
-    /// Places of the recording that are no frame.
-    pub errors: u64,
-    /// Chunks.
-    pub chunks: u64,
-    /// Over the latest chunks.
-    pub frames_per_second: Option<f64>,
-    /// Seconds of work left at that rate.
-    pub eta_seconds: Option<f64>,
-    /// Seconds of work so far.
-    pub seconds: f64,
-}
-
-/// A run as it stands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
-    /// The aggregate.
-    pub run: Run,
-    /// How far it is.
-    pub progress: Progress,
-}
-
-/// What a user wants of a run that works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// That it goes on.
-    Go,
-    /// That it stands still.
-    Pause,
-    /// That it ends, for this reason.
-    Cancel(String),
-}
-
-struct Entry {
-    version: Version,
-    now: watch::Sender<Snapshot>,
-    wish: watch::Sender<Wish>,
-}
 
 /// All runs.
 pub struct Runs {
@@ -114,7 +71,7 @@ impl Runs {
         }
         let entries = runs
             .into_iter()
-            .map(|(id, (run, version))| (id, entry(run, version)));
+            .map(|(id, (run, version))| (id, Entry::new(run, version)));
         let (launch, launched) = mpsc::unbounded_channel();
         let runs = Self {
             recordings: bus.objects("recordings").await?,
@@ -323,7 +280,7 @@ impl Runs {
                 }
             })
             .await?;
-        super::worker::discard(self, id, u64::MAX).await;
+        super::worker::discard(self, id).await;
         Ok(cancelled)
     }
 
@@ -336,11 +293,7 @@ impl Runs {
     }
 
     async fn go_on(&self, id: Uuid, may: impl Fn(&Run) -> bool) -> Result<Snapshot, Error> {
-        let resumed_from_checkpoint = self
-            .outputs
-            .size(&super::worker::checkpoint_name(id))
-            .await?
-            .is_some();
+        let resumed_from_checkpoint = super::worker::usable(self, id).await?;
         let now = Timestamp::now();
         let resumed = self
             .change(id, |run| {
@@ -483,7 +436,7 @@ impl Runs {
         let mut entries = self.entries();
         let entry = entries
             .entry(id)
-            .or_insert_with(|| entry(Run::default(), version));
+            .or_insert_with(|| Entry::new(Run::default(), version));
         entry.version = version;
         entry.now.send_modify(|now| now.run = run);
         entry.now.borrow().clone()
@@ -503,21 +456,6 @@ impl Runs {
         let name = format!("{} {distinction}", E::EVENT_TYPE);
         let event_id = Uuid::new_v5(&id, name.as_bytes());
         Ok(EventEnvelope::new(event_id, event, metadata)?.correlated(Some(id)))
-    }
-}
-
-fn entry(run: Run, version: Version) -> Entry {
-    let mut progress = Progress::default();
-    if let Some(metrics) = &run.metrics {
-        progress.frames = metrics.frames_processed;
-        progress.chunks = metrics.chunks_processed;
-        progress.errors = metrics.errors;
-        progress.seconds = metrics.duration_ms as f64 / 1e3;
-    }
-    Entry {
-        version,
-        now: watch::channel(Snapshot { run, progress }).0,
-        wish: watch::channel(Wish::Go).0,
     }
 }
 

@@ -6,6 +6,8 @@
 mod activity;
 mod breathing;
 mod butterworth;
+mod chains;
+mod change_points;
 mod clock;
 mod decision;
 mod doppler;
@@ -15,6 +17,8 @@ mod hampel;
 mod motion;
 mod pca;
 mod phase;
+mod select;
+mod speed;
 mod validate;
 mod window;
 
@@ -113,6 +117,11 @@ pub fn build(stages: &[Stage]) -> Vec<Box<dyn Work>> {
             Type::Pca(of) => Box::new(pca::Components::new(of)),
             Type::Doppler(of) => Box::new(doppler::Spectra::new(of.shape(rate(place)))),
             Type::Phase(of) => Box::new(phase::Phase::new(of)),
+            Type::CsiRatio(of) => Box::new(chains::Chains::new(of, chains::Form::Ratio)),
+            Type::ConjugateProduct(of) => Box::new(chains::Chains::new(of, chains::Form::Product)),
+            Type::Select(of) => Box::new(select::Select::new(of)),
+            Type::Speed(of) => Box::new(speed::Speed::new(of)),
+            Type::ChangePoints(of) => Box::new(change_points::ChangePoints::new(of)),
             Type::Window(of) => Box::new(window::Windows::new(of, powers, fresh)),
             Type::Motion(_) => Box::new(motion::Statistic::default()),
             Type::Decision(of) => Box::new(decision::Decision::new(of)),

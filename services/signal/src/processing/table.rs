@@ -1,11 +1,12 @@
 //! What a pipeline gives, as columns.
 
 use dsp::activity;
+use dsp::cusum::Change;
 use dsp::doppler::Doppler;
 use dsp::motion::Explanation;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Batch, LinkInfo, Links, Row, Window};
+use super::batch::{Batch, LinkInfo, Links, Row, Selected, Window};
 use super::stage::{Kind, Stage, Type, rate_hz};
 use crate::detector::Reason;
 
@@ -96,8 +97,13 @@ impl Table {
             | Kind::Components
             | Kind::RegularComponents
             | Kind::Spectra
-            | Kind::Phases => Batch::Rows(Vec::new()),
-            Kind::Windows | Kind::Motion | Kind::Decisions => Batch::Windows(Vec::new()),
+            | Kind::Phases
+            | Kind::Ratios
+            | Kind::Products
+            | Kind::RegularProducts => Batch::Rows(Vec::new()),
+            Kind::Windows | Kind::Selected | Kind::Motion | Kind::Decisions => {
+                Batch::Windows(Vec::new())
+            }
         };
         Self::of(&batch, &Links::default(), gives, stages)
     }
@@ -114,6 +120,8 @@ impl Table {
                 Kind::Components | Kind::RegularComponents => {
                     columns.rows(rows, links, "components");
                 }
+                Kind::Ratios => columns.complex(rows, links, "ratio"),
+                Kind::Products | Kind::RegularProducts => columns.complex(rows, links, "product"),
                 _ => columns.rows(rows, links, "values"),
             },
             Batch::Windows(windows) => {
@@ -124,6 +132,15 @@ impl Table {
                 }
                 if gives == Kind::Decisions {
                     columns.decisions(windows);
+                }
+                if gives == Kind::Selected {
+                    columns.selected(windows);
+                }
+                if has(|does| matches!(does, Type::Speed(_))) {
+                    columns.speed(windows);
+                }
+                if has(|does| matches!(does, Type::ChangePoints(_))) {
+                    columns.levels(windows);
                 }
                 if has(|does| matches!(does, Type::Breathing(_))) {
                     columns.breathing(windows);
@@ -228,6 +245,64 @@ impl Columns {
         self.links(rows, links, |row| row.link);
         self.texts("fate", rows, |row| Some(fate(row).to_owned()));
         self.lists("phase_rad", rows);
+    }
+
+    /// Real parts, and behind them the imaginary parts.
+    fn complex(&mut self, rows: &[Row], links: &Links, name: &str) {
+        self.integers("time_us", rows, |row| Some(row.time_us));
+        self.links(rows, links, |row| row.link);
+        self.texts("fate", rows, |row| Some(fate(row).to_owned()));
+        let halves = rows
+            .iter()
+            .map(|row| row.values.split_at(row.values.len() / 2));
+        let (real, imaginary) = halves.map(|(re, im)| (re.to_vec(), im.to_vec())).unzip();
+        self.add(&format!("{name}_re"), Values::Lists(real));
+        self.add(&format!("{name}_im"), Values::Lists(imaginary));
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn selected(&mut self, windows: &[Window]) {
+        let mut lists = |name: &str, of: &dyn Fn(&Selected) -> Vec<f32>| {
+            let all = windows
+                .iter()
+                .map(|w| w.selected.as_ref().map(of).unwrap_or_default());
+            self.add(name, Values::Lists(all.collect()));
+        };
+        lists("selected_antennas", &|of| {
+            of.samples.iter().map(|(a, _)| *a as f32).collect()
+        });
+        lists("selected_subcarriers", &|of| {
+            of.samples.iter().map(|(_, k)| f32::from(*k)).collect()
+        });
+        lists("weights", &|of| of.weights.clone());
+    }
+
+    fn speed(&mut self, windows: &[Window]) {
+        let speed = |window: &Window| window.speed?.ok();
+        self.doubles("speed_m_s", windows, |w| Some(speed(w)?.metres_per_second));
+        self.doubles("speed_lag_s", windows, |w| Some(speed(w)?.lag_s));
+        self.doubles("speed_autocorrelation", windows, |w| Some(speed(w)?.phi));
+        self.texts("speed_reason", windows, |w| {
+            Some(w.speed?.err()?.code().to_owned())
+        });
+    }
+
+    fn levels(&mut self, windows: &[Window]) {
+        self.floats("level_value", windows, |w| Some(w.level?.value));
+        self.floats("level", windows, |w| Some(w.level?.level));
+        self.floats("level_spread", windows, |w| Some(w.level?.spread));
+        self.floats("level_z", windows, |w| w.level?.z);
+        self.texts("change", windows, |w| {
+            let (change, _) = w.level?.change?;
+            let way = match change {
+                Change::Up => "up",
+                Change::Down => "down",
+            };
+            Some(way.to_owned())
+        });
+        self.integers("change_windows", windows, |w| {
+            Some(i64::from(w.level?.change?.1))
+        });
     }
 
     fn spectra(&mut self, rows: &[Row], links: &Links, bin_hz: Option<f64>) {

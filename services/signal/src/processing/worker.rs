@@ -3,33 +3,34 @@
 //! A chunk's part and events are stored before the checkpoint behind it. A crash between any two repeats the chunk, which
 //! gives the same part under the same name and events with the same ids: the size of the next chunk is in the checkpoint too.
 
+mod announce;
+mod checkpoint;
+mod job;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use csi::read::{Format, Options, Reader};
-use events::pipeline::{
-    ChunkProcessed, MetricsUpdated, ProcessingCompleted, ProcessingFailed, ProcessingMetrics,
-    ProcessingPaused, ResourceExhausted, StageCompleted, StageFailed, StageStarted,
-};
-use events::{ChunkId, DataSource, DomainEvent, PipelineId, ProcessingId, StageId, Timestamp};
-use serde::{Deserialize, Serialize};
+use events::pipeline::{ChunkProcessed, MetricsUpdated, ProcessingMetrics, StageCompleted};
+use events::{ChunkId, PipelineId, ProcessingId, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::engine::{Chunk, Done, Engine, Failed, SaveError};
+use self::announce::metrics;
+use self::checkpoint::{Checkpoint, discard_parts, part_name};
+pub use self::checkpoint::{checkpoint_name, output_name};
+pub(super) use self::checkpoint::{discard, usable};
+use self::job::{Computed, Job, blocking, compute};
+use super::engine::Done;
 use super::error::{Error, chain};
 use super::output::File;
-use super::pace::{FIRST, Rate, Target, next_chunk};
+use super::pace::{Target, next_chunk};
 use super::run::{Run, SHUTDOWN, State};
 use super::runs::{Runs, Wish, pipeline_id};
-use super::stages::StageError;
 use super::table::Table;
 
-/// Version of the checkpoints' form; one of another is not taken up.
-const FORM: u16 = 1;
 /// At most so often the metrics are announced.
 const METRICS_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -62,50 +63,11 @@ pub async fn supervise(
     Ok(())
 }
 
-/// Name of a run's output.
-#[must_use]
-pub fn output_name(id: Uuid) -> String {
-    format!("{id}.parquet")
-}
-
-/// Name of a run's checkpoint.
-#[must_use]
-pub fn checkpoint_name(id: Uuid) -> String {
-    format!("{id}.checkpoint")
-}
-
-fn part_name(id: Uuid, number: u64) -> String {
-    format!("{id}.part-{number}")
-}
-
-/// What is kept of a run behind each chunk.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Checkpoint {
-    form: u16,
-    /// Places of the recording, frames or not, that were read.
-    places: u64,
-    frames_total: u64,
-    frames: u64,
-    malformed: u64,
-    raw_bytes: u64,
-    chunks: u64,
-    parts: u64,
-    output_bytes: u64,
-    work_us: u64,
-    next_chunk: usize,
-    /// The last chunk went through; what stages held back may still be due.
-    over: bool,
-    simulated: bool,
-    rate: Rate,
-    engine: Vec<u8>,
-}
-
 /// How the work on a run ended.
 enum End {
     Completed {
         metrics: ProcessingMetrics,
         output: u64,
-        parts: u64,
     },
     Paused {
         reason: &'static str,
@@ -113,7 +75,6 @@ enum End {
     },
     Cancelled {
         reason: String,
-        parts: u64,
     },
 }
 
@@ -144,13 +105,6 @@ impl From<bus::Error> for Failure {
     fn from(error: bus::Error) -> Self {
         Self::new("bus", chain(&error))
     }
-}
-
-/// What works on one recording; it goes to a thread for blocking work and comes back.
-struct Job {
-    reader: Reader,
-    engine: Engine,
-    at: Checkpoint,
 }
 
 async fn work(runs: &Runs, id: Uuid, places: &Semaphore, stop: &CancellationToken) {
@@ -206,7 +160,6 @@ impl One<'_> {
         match &*wishes.borrow() {
             Wish::Cancel(reason) => End::Cancelled {
                 reason: reason.clone(),
-                parts: at.map_or(u64::MAX, |at| at.parts),
             },
             Wish::Pause => End::Paused {
                 reason: "requested",
@@ -252,13 +205,18 @@ impl One<'_> {
         })?;
         let kept = self.runs.outputs.get(&checkpoint_name(self.id)).await?;
         let config = self.runs.config.clone();
-        blocking(move || {
-            let kept = kept
-                .and_then(|kept| postcard::from_bytes::<Checkpoint>(&kept).ok())
-                .filter(|kept| kept.form == FORM);
-            open(&order, bytes, kept, &config)
+        let again = kept.is_some();
+        let beginning = if again { self.run.version } else { 0 };
+        let job = blocking(move || {
+            let kept = kept.and_then(|kept| Checkpoint::read(&kept));
+            job::open(&order, bytes, kept, beginning, &config)
         })
-        .await?
+        .await??;
+        if again && job.at.chunks == 0 {
+            tracing::info!(processing = %self.id, "the checkpoint is of another version or not readable: the run begins again");
+            discard_parts(self.runs, self.id).await?;
+        }
+        Ok(job)
     }
 
     /// One chunk: compute, store, announce, checkpoint.
@@ -304,13 +262,15 @@ impl One<'_> {
         if cut {
             let action =
                 format!("the chunk ended after {frames} frames, and the next ones are smaller");
-            self.exhausted("memory", bytes, most, &action, &format!("memory {number}"))
+            let memory = of_beginning(job.at.beginning, "memory", number);
+            self.exhausted("memory", bytes, most, &action, &memory)
                 .await?;
         }
+        let chunk = of_beginning(job.at.beginning, "chunk", number);
         let event = ChunkProcessed {
             pipeline_id: self.pipeline_id()?,
             processing_id: ProcessingId(self.id),
-            chunk_id: ChunkId::derive(self.id, &format!("chunk {number}")),
+            chunk_id: ChunkId::derive(self.id, &chunk),
             timestamp: Timestamp::now(),
             chunk_sequence: number,
             chunk_size: raw_bytes,
@@ -323,8 +283,7 @@ impl One<'_> {
                 .unwrap_or_default(),
             processing_time_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
-        self.publish(&format!("chunk {number}"), &event, job.at.simulated)
-            .await?;
+        self.publish(&chunk, &event, job.at.simulated).await?;
         if self
             .announced
             .is_none_or(|at| at.elapsed() >= METRICS_EVERY)
@@ -336,19 +295,20 @@ impl One<'_> {
                 timestamp: Timestamp::now(),
                 metrics: metrics(&job.at),
             };
-            self.publish(&format!("metrics {number}"), &event, job.at.simulated)
-                .await?;
+            let metrics = of_beginning(job.at.beginning, "metrics", number);
+            self.publish(&metrics, &event, job.at.simulated).await?;
         }
         self.keep(&job.at).await?;
         Ok(job)
     }
 
     async fn keep(&self, at: &Checkpoint) -> Result<(), Failure> {
-        let kept = postcard::to_allocvec(at)
+        let kept = at
+            .write()
             .map_err(|error| Failure::new("checkpoint", error.to_string()))?;
         self.runs
             .outputs
-            .put(&checkpoint_name(self.id), Bytes::from(kept))
+            .put(&checkpoint_name(self.id), kept)
             .await?;
         Ok(())
     }
@@ -473,308 +433,7 @@ impl One<'_> {
         Ok(End::Completed {
             metrics: metrics(&at),
             output: size,
-            parts: at.parts,
         })
-    }
-
-    /// Announces the stages that saw their first chunk.
-    async fn started(&self, before: &[Done], now: &[Done]) -> Result<(), Failure> {
-        for ((stage, before), now) in self.run.order.stages.iter().zip(before).zip(now) {
-            if before.started || !now.started {
-                continue;
-            }
-            let event = StageStarted {
-                pipeline_id: self.pipeline_id()?,
-                processing_id: ProcessingId(self.id),
-                stage_id: self.stage_id(&stage.name),
-                timestamp: Timestamp::now(),
-                stage_name: stage.name.clone(),
-                stage_type: stage.does.name().to_owned(),
-            };
-            self.publish(&format!("stage {}", stage.name), &event, false)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn stage_failed(&self, failed: SaveError) -> Failure {
-        let Failed { name, error, .. } = match failed {
-            SaveError::Failed(failed) => failed,
-            SaveError::State(error) => return Failure::new("checkpoint", error.to_string()),
-        };
-        let announced = async {
-            if let StageError::Memory { bytes, limit } = error {
-                self.exhausted(
-                    "memory",
-                    bytes,
-                    limit,
-                    "the run was ended; what was done is kept",
-                    "state",
-                )
-                .await?;
-            }
-            let event = StageFailed {
-                pipeline_id: self.pipeline_id()?,
-                processing_id: ProcessingId(self.id),
-                stage_id: self.stage_id(&name),
-                timestamp: Timestamp::now(),
-                stage_name: name.clone(),
-                error_message: error.to_string(),
-                error_code: error.code().to_owned(),
-            };
-            self.publish("stage", &event, false).await
-        };
-        if let Err(failure) = announced.await {
-            return failure;
-        }
-        Failure {
-            code: error.code().to_owned(),
-            message: error.to_string(),
-            stage: Some(name),
-        }
-    }
-
-    async fn exhausted(
-        &self,
-        what: &str,
-        usage: u64,
-        limit: u64,
-        action: &str,
-        distinction: &str,
-    ) -> Result<(), Failure> {
-        let event = ResourceExhausted {
-            pipeline_id: self.pipeline_id()?,
-            processing_id: ProcessingId(self.id),
-            timestamp: Timestamp::now(),
-            resource_type: what.to_owned(),
-            current_usage: usage,
-            limit,
-            action_taken: action.to_owned(),
-        };
-        self.publish(distinction, &event, false).await
-    }
-
-    async fn publish<E: DomainEvent>(
-        &self,
-        distinction: &str,
-        event: &E,
-        simulated: bool,
-    ) -> Result<(), Failure> {
-        let mut event = self.runs.envelope(self.id, distinction, event)?;
-        event.metadata.data_source = Some(if simulated {
-            DataSource::Simulated
-        } else {
-            DataSource::Replay
-        });
-        self.runs.bus.publish(&event).await?;
-        Ok(())
-    }
-
-    fn pipeline_id(&self) -> Result<PipelineId, Error> {
-        match &self.pipeline {
-            Some(id) => Ok(id.clone()),
-            None => pipeline_id(&self.run.order),
-        }
-    }
-
-    fn stage_id(&self, name: &str) -> StageId {
-        StageId::derive(self.id, &format!("stage {name}"))
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn show(&self, at: &Checkpoint) {
-        self.runs.progress(self.id, |progress| {
-            progress.frames_total = Some(at.frames_total);
-            progress.frames = at.frames;
-            progress.errors = at.malformed;
-            progress.chunks = at.chunks;
-            progress.frames_per_second = at.rate.frames_per_second();
-            progress.eta_seconds = at
-                .rate
-                .eta_seconds(at.frames_total.saturating_sub(at.frames));
-            progress.seconds = at.work_us as f64 / 1e6;
-        });
-    }
-
-    /// Stores how the work ended.
-    async fn end(&self, ended: Result<End, Failure>) -> Result<(), Error> {
-        let (runs, id) = (self.runs, self.id);
-        let pipeline_id = self.pipeline_id()?;
-        let processing_id = ProcessingId(id);
-        let timestamp = Timestamp::now();
-        let event = match &ended {
-            Ok(End::Completed {
-                metrics, output, ..
-            }) => {
-                let event = ProcessingCompleted {
-                    pipeline_id,
-                    processing_id,
-                    timestamp,
-                    metrics: metrics.clone(),
-                    output_size: *output,
-                };
-                runs.envelope(id, "completed", &event)?
-            }
-            Ok(End::Paused { reason, at }) => {
-                let kept = at.as_ref().map(|at| {
-                    let about = serde_json::json!({"object": format!("processing/{}", checkpoint_name(id)), "chunks": at.chunks, "frames": at.frames});
-                    events::Base64(about.to_string().into_bytes())
-                });
-                let event = ProcessingPaused {
-                    pipeline_id,
-                    processing_id,
-                    timestamp,
-                    reason: (*reason).to_owned(),
-                    checkpoint_data: kept,
-                };
-                let version = runs.get(id)?.run.version;
-                runs.envelope(id, &format!("paused {version}"), &event)?
-            }
-            Ok(End::Cancelled { reason, .. }) => runs.cancelled(id, self.run, reason)?,
-            Err(failure) => {
-                tracing::warn!(processing = %id, code = failure.code, error = failure.message, "run failed");
-                let event = ProcessingFailed {
-                    pipeline_id,
-                    processing_id,
-                    timestamp,
-                    error_message: failure.message.clone(),
-                    error_code: failure.code.clone(),
-                    stage_name: failure.stage.clone(),
-                    partial_metrics: self.latest.as_ref().map(metrics),
-                };
-                runs.envelope(id, "failed", &event)?
-            }
-        };
-        runs.change(id, |run| {
-            Ok((run.state == State::Running).then(|| event.clone()))
-        })
-        .await?;
-        if let Ok(End::Completed { parts, .. } | End::Cancelled { parts, .. }) = ended {
-            discard(runs, id, parts).await;
-        }
-        Ok(())
-    }
-}
-
-/// Removes the checkpoint and the parts of a run that is over; `parts` is `u64::MAX` where the checkpoint is to say it.
-pub(super) async fn discard(runs: &Runs, id: Uuid, parts: u64) {
-    let removed = async {
-        let mut parts = parts;
-        if parts == u64::MAX {
-            let kept = runs.outputs.get(&checkpoint_name(id)).await?;
-            let kept = kept.and_then(|kept| postcard::from_bytes::<Checkpoint>(&kept).ok());
-            parts = kept.map_or(0, |kept| kept.parts);
-        }
-        for number in 0..parts {
-            runs.outputs.delete(&part_name(id, number)).await?;
-        }
-        runs.outputs.delete(&checkpoint_name(id)).await
-    };
-    if let Err(error) = removed.await {
-        tracing::warn!(processing = %id, %error, "what a run no longer needs could not be removed");
-    }
-}
-
-fn open(
-    order: &super::run::Order,
-    bytes: Bytes,
-    kept: Option<Checkpoint>,
-    config: &crate::config::Processing,
-) -> Result<Job, Failure> {
-    let format: Format = order.format.parse().unwrap_or(Format::Auto);
-    let reader = || {
-        let options = Options {
-            rate_hz: order.rate_hz,
-            max_bytes: config.max_recording_bytes,
-            ..Options::default()
-        };
-        Reader::new(bytes.clone(), &order.recording, format, options)
-            .map_err(|error| Failure::new("recording", chain(&error)))
-    };
-    let mut engine = Engine::new(&order.stages, config.max_state_bytes)
-        .map_err(|misfit| Failure::new("pipeline", misfit.to_string()))?;
-    let mut recording = reader()?;
-    if !recording.has_time() {
-        return Err(Failure::new(
-            "no_time",
-            "the frames of the recording carry no time: say how many came each second (rate_hz)",
-        ));
-    }
-    let at = match kept {
-        Some(kept) => {
-            engine
-                .restore(&kept.engine)
-                .map_err(|error| Failure::new("checkpoint", chain(&error)))?;
-            for _ in 0..kept.places {
-                recording.next();
-            }
-            kept
-        }
-        None => {
-            let frames_total = reader()?.filter(Result::is_ok).count() as u64;
-            if frames_total == 0 {
-                return Err(Failure::new(
-                    "no_frames",
-                    "the recording holds no frame that can be decoded",
-                ));
-            }
-            Checkpoint {
-                form: FORM,
-                frames_total,
-                next_chunk: FIRST,
-                ..Checkpoint::default()
-            }
-        }
-    };
-    Ok(Job {
-        reader: recording,
-        engine,
-        at,
-    })
-}
-
-/// What a chunk gave.
-struct Computed {
-    part: Option<Bytes>,
-    frames: usize,
-    raw_bytes: u64,
-    bytes: u64,
-    cut: bool,
-}
-
-fn compute(job: &mut Job, most_bytes: u64) -> Result<Computed, SaveError> {
-    let chunk = Chunk::read(&mut job.reader, job.at.next_chunk, most_bytes);
-    let frames = chunk.frames.len();
-    let (raw_bytes, bytes, cut) = (chunk.raw_bytes, chunk.bytes, chunk.cut);
-    let at = &mut job.at;
-    at.places += frames as u64 + chunk.malformed;
-    at.frames += frames as u64;
-    at.malformed += chunk.malformed;
-    at.raw_bytes += raw_bytes;
-    at.over = chunk.last;
-    at.simulated |= chunk.frames.iter().any(|(_, frame)| frame.simulated);
-    let table = job.engine.push(chunk)?;
-    let part = (table.rows() > 0).then(|| postcard::to_allocvec(&table));
-    let part = part.transpose().map_err(super::stages::StateError::from)?;
-    job.at.engine = job.engine.save()?;
-    Ok(Computed {
-        part: part.map(Bytes::from),
-        frames,
-        raw_bytes,
-        bytes,
-        cut,
-    })
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn metrics(at: &Checkpoint) -> ProcessingMetrics {
-    ProcessingMetrics {
-        bytes_processed: at.raw_bytes,
-        frames_processed: at.frames,
-        chunks_processed: at.chunks,
-        duration_ms: at.work_us / 1000,
-        throughput_bytes_per_second: at.raw_bytes as f64 * 1e6 / at.work_us.max(1) as f64,
-        errors: at.malformed,
     }
 }
 
@@ -782,10 +441,10 @@ fn output_failed(error: &parquet::errors::ParquetError) -> Failure {
     Failure::new("output", error.to_string())
 }
 
-/// Runs blocking work away from the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Failure::new("panic", format!("the work on a chunk met a fault: {error}")))
+/// What tells an event of a chunk from others of the run: chunks of a run that began again are others.
+fn of_beginning(beginning: u64, what: &str, number: u64) -> String {
+    match beginning {
+        0 => format!("{what} {number}"),
+        again => format!("{what} {number} of {again}"),
+    }
 }

@@ -8,34 +8,10 @@ use signal::masks::{Mask, Masks};
 use signal::{Input, Pipeline, Settings, What};
 use simulator::Scenario;
 
-use crate::source;
+use crate::source::{self, together};
 
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Frames of several devices of one zone, in the order of their times, which all begin at the same one.
-fn together(devices: Vec<Vec<Frame>>) -> Vec<Input> {
-    let mut inputs = Vec::new();
-    for (index, mut frames) in devices.into_iter().enumerate() {
-        let begin = frames.first().map_or(0, |frame| frame.receive_time_us);
-        for frame in &mut frames {
-            frame.receive_time_us += 1_000_000_000 - begin;
-        }
-        let mut of_device = source::inputs(frames);
-        for input in &mut of_device {
-            input.published.device = format!("node-{index}");
-            input.published.last_of_run = false;
-            input.published.frame_id =
-                uuid::Uuid::new_v5(&input.published.frame_id, &[index as u8]);
-        }
-        inputs.extend(of_device);
-    }
-    inputs.sort_by_key(|input| input.frame.receive_time_us);
-    for (index, input) in inputs.iter_mut().enumerate() {
-        input.stream_sequence = index as u64 + 1;
-    }
-    inputs
 }
 
 /// Of each update of the zone: whether it is in motion, whether any link is, and the score.

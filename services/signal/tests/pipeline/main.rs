@@ -10,6 +10,7 @@
 
 mod anti_truth;
 mod breathing;
+mod fusion;
 mod links;
 mod movers;
 mod presence;
@@ -17,3 +18,4 @@ mod processing;
 mod recordings_of_rooms;
 mod restart;
 mod source;
+mod stages;

@@ -20,7 +20,7 @@ use signal::processing::table::{Table, Values};
 use crate::restart::eventful;
 use crate::source::{self, Noise, body, room};
 
-const STATE: u64 = 1 << 30;
+pub const STATE: u64 = 1 << 30;
 
 fn built_in(name: &str) -> Vec<Stage> {
     let all = built_in::all();
@@ -28,7 +28,7 @@ fn built_in(name: &str) -> Vec<Stage> {
     found.unwrap().2
 }
 
-fn stages(list: &[serde_json::Value]) -> Vec<Stage> {
+pub fn stages(list: &[serde_json::Value]) -> Vec<Stage> {
     let one = |(place, value): (usize, &serde_json::Value)| {
         let mut fields = value.as_object().cloned().unwrap();
         let kind = fields.remove("type").unwrap();
@@ -40,7 +40,7 @@ fn stages(list: &[serde_json::Value]) -> Vec<Stage> {
 }
 
 /// Runs chunks that end after so many frames; saves, drops and restores the engine where `restart` says so.
-fn run(stages: &[Stage], frames: &[Frame], ends: &[usize], restart: bool) -> Table {
+pub fn run(stages: &[Stage], frames: &[Frame], ends: &[usize], restart: bool) -> Table {
     let mut engine = Engine::new(stages, STATE).unwrap();
     let mut table = engine.columns();
     let mut from = 0;
@@ -64,25 +64,25 @@ fn run(stages: &[Stage], frames: &[Frame], ends: &[usize], restart: bool) -> Tab
     table
 }
 
-fn whole(stages: &[Stage], frames: &[Frame]) -> Table {
+pub fn whole(stages: &[Stage], frames: &[Frame]) -> Table {
     run(stages, frames, &[], false)
 }
 
-fn integers(table: &Table, name: &str) -> Vec<Option<i64>> {
+pub fn integers(table: &Table, name: &str) -> Vec<Option<i64>> {
     match table.column(name) {
         Some(Values::Integers(values)) => values.clone(),
         other => panic!("{name}: {other:?}"),
     }
 }
 
-fn floats(table: &Table, name: &str) -> Vec<Option<f32>> {
+pub fn floats(table: &Table, name: &str) -> Vec<Option<f32>> {
     match table.column(name) {
         Some(Values::Floats(values)) => values.clone(),
         other => panic!("{name}: {other:?}"),
     }
 }
 
-fn texts(table: &Table, name: &str) -> Vec<Option<String>> {
+pub fn texts(table: &Table, name: &str) -> Vec<Option<String>> {
     match table.column(name) {
         Some(Values::Texts(values)) => values.clone(),
         other => panic!("{name}: {other:?}"),
@@ -226,6 +226,18 @@ fn pipelines() -> Vec<Vec<Stage>> {
             validate.clone(),
             json!({"type": "phase", "line": "shared_slope"}),
         ]),
+        stages(&[
+            gain.clone(),
+            json!({"type": "window"}),
+            json!({"type": "select", "count": 5, "combine": true}),
+            json!({"type": "speed", "carrier_mhz": 2437}),
+        ]),
+        stages(&[
+            validate,
+            gain,
+            json!({"type": "window", "window_s": 1, "hop_s": 0.5}),
+            json!({"type": "change_points", "time_constant_s": 5, "limit": 3}),
+        ]),
     ]
 }
 
@@ -247,12 +259,12 @@ proptest! {
 }
 
 /// Rows of a table: time and values.
-fn rows(table: &Table) -> Vec<(i64, Vec<f32>)> {
+pub fn rows(table: &Table) -> Vec<(i64, Vec<f32>)> {
     lists(table, "values")
 }
 
 /// Rows of a table: time and what is in that column.
-fn lists(table: &Table, name: &str) -> Vec<(i64, Vec<f32>)> {
+pub fn lists(table: &Table, name: &str) -> Vec<(i64, Vec<f32>)> {
     let Some(Values::Lists(values)) = table.column(name) else {
         panic!("{table:?}")
     };
@@ -337,7 +349,7 @@ fn the_breathing_rates_of_a_recording_are_those_of_the_live_path() {
 }
 
 /// The frames of one link of a recording, and places at which chunks end.
-fn one_link(mut frames: Vec<Frame>) -> (Vec<Frame>, Vec<usize>) {
+pub fn one_link(mut frames: Vec<Frame>) -> (Vec<Frame>, Vec<usize>) {
     let first = frames[0].clone();
     frames.retain(|f| (f.transmitter, f.layout.name) == (first.transmitter, first.layout.name));
     frames.truncate(3000);
@@ -346,7 +358,7 @@ fn one_link(mut frames: Vec<Frame>) -> (Vec<Frame>, Vec<usize>) {
 }
 
 /// The pipeline over the chunks, with a restart behind each, and over the whole: the same to the last bit.
-fn either_way(stages: &[Stage], frames: &[Frame], ends: &[usize]) -> Table {
+pub fn either_way(stages: &[Stage], frames: &[Frame], ends: &[usize]) -> Table {
     let table = run(stages, frames, ends, true);
     assert_eq!(
         format!("{table:?}"),

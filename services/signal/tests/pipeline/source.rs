@@ -44,6 +44,29 @@ pub fn inputs(frames: Vec<Frame>) -> Vec<Input> {
     frames.into_iter().enumerate().map(input).collect()
 }
 
+/// Frames of several devices of one zone, in the order of their times, which all begin at the same one.
+pub fn together(devices: Vec<Vec<Frame>>) -> Vec<Input> {
+    let mut all = Vec::new();
+    for (index, mut frames) in devices.into_iter().enumerate() {
+        let begin = frames.first().map_or(0, |frame| frame.receive_time_us);
+        for frame in &mut frames {
+            frame.receive_time_us += 1_000_000_000 - begin;
+        }
+        let mut of_device = inputs(frames);
+        for input in &mut of_device {
+            input.published.device = format!("node-{index}");
+            input.published.last_of_run = false;
+            input.published.frame_id = Uuid::new_v5(&input.published.frame_id, &[index as u8]);
+        }
+        all.extend(of_device);
+    }
+    all.sort_by_key(|input| input.frame.receive_time_us);
+    for (index, input) in all.iter_mut().enumerate() {
+        input.stream_sequence = index as u64 + 1;
+    }
+    all
+}
+
 pub fn run(inputs: &[Input]) -> Vec<Output> {
     let mut pipeline = Pipeline::new(Settings::default(), "signal/test");
     inputs

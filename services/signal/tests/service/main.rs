@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+mod bounds;
+mod checkpoints;
 mod processing;
 mod sandbox;
 #[path = "../pipeline/source.rs"]

@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use crate::sandbox::{Sandbox, within};
 
-const RECORDING: &str = "espectre-test-c3-20260329-130804";
+pub const RECORDING: &str = "espectre-test-c3-20260329-130804";
 
-type Client = PipelineServiceClient<Channel>;
+pub type Client = PipelineServiceClient<Channel>;
 
-async fn client(sandbox: &Sandbox) -> Client {
+pub async fn client(sandbox: &Sandbox) -> Client {
     PipelineServiceClient::connect(sandbox.grpc())
         .await
         .unwrap()
@@ -60,7 +60,7 @@ fn create(pipeline: pb::Pipeline, request_id: &str) -> pb::CreatePipelineRequest
 }
 
 /// As the gateway stores it.
-async fn upload(sandbox: &Sandbox, contents: &[u8]) -> String {
+pub async fn upload(sandbox: &Sandbox, contents: &[u8]) -> String {
     let id = hex::encode(sha2::Sha256::digest(contents));
     let store = sandbox.bus().objects("recordings").await.unwrap();
     store
@@ -70,7 +70,7 @@ async fn upload(sandbox: &Sandbox, contents: &[u8]) -> String {
     id
 }
 
-fn start(pipeline: &str, recording: &str, id: Uuid) -> pb::StartProcessingRequest {
+pub fn start(pipeline: &str, recording: &str, id: Uuid) -> pb::StartProcessingRequest {
     pb::StartProcessingRequest {
         pipeline: pipeline.to_owned(),
         recording: recording.to_owned(),
@@ -80,7 +80,7 @@ fn start(pipeline: &str, recording: &str, id: Uuid) -> pb::StartProcessingReques
 }
 
 /// Watches until `enough`.
-async fn watch(
+pub async fn watch(
     client: &mut Client,
     id: Uuid,
     enough: impl Fn(&pb::Processing) -> bool,
@@ -108,11 +108,11 @@ async fn watch(
     }
 }
 
-async fn completed(client: &mut Client, id: Uuid) -> pb::Processing {
+pub async fn completed(client: &mut Client, id: Uuid) -> pb::Processing {
     watch(client, id, |now| now.state() == ProcessingState::Completed).await
 }
 
-async fn output(client: &mut Client, id: Uuid) -> Bytes {
+pub async fn output(client: &mut Client, id: Uuid) -> Bytes {
     let request = pb::ReadProcessingOutputRequest {
         processing_id: id.to_string(),
     };
@@ -131,7 +131,7 @@ async fn output(client: &mut Client, id: Uuid) -> Bytes {
 }
 
 /// The events of one key that are stored now.
-async fn events(sandbox: &Sandbox, key: &str) -> Vec<EventEnvelope> {
+pub async fn events(sandbox: &Sandbox, key: &str) -> Vec<EventEnvelope> {
     let all = sandbox
         .bus()
         .replay(&format!("pipeline.*.{key}"), From::Start)
@@ -141,7 +141,7 @@ async fn events(sandbox: &Sandbox, key: &str) -> Vec<EventEnvelope> {
 }
 
 /// Waits until an object of a run is removed.
-async fn gone(sandbox: &Sandbox, name: String) {
+pub async fn gone(sandbox: &Sandbox, name: String) {
     let store = sandbox.bus().objects("processing").await.unwrap();
     let removed = async {
         let mut again = tokio::time::interval(std::time::Duration::from_millis(20));
@@ -152,7 +152,7 @@ async fn gone(sandbox: &Sandbox, name: String) {
     within("the removal", removed).await;
 }
 
-fn count(events: &[EventEnvelope], event_type: &str) -> usize {
+pub fn count(events: &[EventEnvelope], event_type: &str) -> usize {
     events
         .iter()
         .filter(|event| event.event_type == format!("pipeline.{event_type}"))
@@ -420,7 +420,7 @@ async fn a_run_gives_a_file_and_tells_its_story() {
 }
 
 /// A recording of a room as esp-csi writes it; each tenth line is damaged where `damaged` says so.
-fn csv(seconds: f64, damaged: bool) -> Vec<u8> {
+pub fn csv(seconds: f64, damaged: bool) -> Vec<u8> {
     let mut text = String::from(
         "type,id,mac,rssi,rate,sig_mode,mcs,bandwidth,smoothing,not_sounding,aggregation,stbc,fec_coding,sgi,noise_floor,\
          ampdu_cnt,channel,secondary_channel,local_timestamp,ant,sig_len,rx_state,len,first_word,data\n",
@@ -444,7 +444,7 @@ fn csv(seconds: f64, damaged: bool) -> Vec<u8> {
     text.into_bytes()
 }
 
-const SMALL_CHUNKS: &[(&str, &str)] = &[
+pub const SMALL_CHUNKS: &[(&str, &str)] = &[
     ("signal.processing.chunk_s", "0.0001"),
     ("signal.processing.concurrent", "1"),
 ];
@@ -605,7 +605,7 @@ async fn a_run_is_cancelled_at_work_paused_and_waiting() {
     sandbox.stop().await;
 }
 
-async fn failed(client: &mut Client, request: pb::StartProcessingRequest) -> pb::Processing {
+pub async fn failed(client: &mut Client, request: pb::StartProcessingRequest) -> pb::Processing {
     let id = Uuid::parse_str(&request.request_id).unwrap();
     client.start_processing(request).await.unwrap();
     watch(client, id, |now| now.state() == ProcessingState::Failed).await

@@ -37,6 +37,13 @@ fn what_fits() {
     assert_eq!(judged(spectra), Ok(Kind::Spectra));
     let phases = json!([{"type": "validate"}, {"type": "phase", "line": "shared_slope"}]);
     assert_eq!(judged(phases), Ok(Kind::Phases));
+    let product = json!([{"type": "conjugate_product", "second": 2}, {"type": "clock"}, {"type": "band_pass"}, {"type": "pca"}]);
+    assert_eq!(judged(product), Ok(Kind::RegularComponents));
+    let selected =
+        json!([{"type": "gain"}, {"type": "window"}, {"type": "select"}, {"type": "speed"}]);
+    assert_eq!(judged(selected), Ok(Kind::Selected));
+    let changes = json!([{"type": "gain"}, {"type": "window"}, {"type": "motion"}, {"type": "change_points", "of": "statistic"}]);
+    assert_eq!(judged(changes), Ok(Kind::Motion));
     let all = json!([{"type": "validate"}, {"type": "gain"}, {"type": "window"}, {"type": "motion"}, {"type": "decision"}, {"type": "activity"}]);
     assert_eq!(judged(all), Ok(Kind::Decisions));
 }
@@ -66,7 +73,7 @@ fn the_stage_and_what_does_not_fit_are_named() {
     );
     refused(
         json!([{"type": "gian"}]),
-        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, low_pass, high_pass, band_pass, pca, doppler, phase, window, motion, decision, breathing, activity",
+        "stage 1 \"gian\": there is no type \"gian\"; there are validate, gain, hampel, clock, low_pass, high_pass, band_pass, pca, doppler, phase, csi_ratio, conjugate_product, window, select, motion, decision, speed, change_points, breathing, activity",
     );
     refused(
         json!([{"type": "gain"}, {"type": "hampel", "half": 0}]),
@@ -103,11 +110,39 @@ fn the_stage_and_what_does_not_fit_are_named() {
     );
     refused(
         json!([{"type": "gain"}, {"type": "pca"}, {"type": "doppler"}]),
-        "stage 3 \"doppler\" takes regular or regular components, and \"pca\" before it gives components",
+        "stage 3 \"doppler\" takes regular or regular components or regular products, and \"pca\" before it gives components",
     );
     refused(
         json!([{"type": "gain"}, {"type": "pca"}, {"type": "window"}]),
         "stage 3 \"window\" takes power, and \"pca\" before it gives components",
+    );
+    refused(
+        json!([{"type": "csi_ratio", "second": 0}]),
+        "stage 1 \"csi_ratio\": first = second = 0: two receive chains are needed",
+    );
+    refused(
+        json!([{"type": "conjugate_product", "first": 16}]),
+        "stage 1 \"conjugate_product\": first = 16: must be from 0 to 15",
+    );
+    refused(
+        json!([{"type": "csi_ratio"}, {"type": "clock"}]),
+        "stage 2 \"clock\" takes power or components or products, and \"csi_ratio\" before it gives ratios",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "window"}, {"type": "select"}, {"type": "motion"}]),
+        "stage 4 \"motion\" takes windows, and \"select\" before it gives selected windows",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "window"}, {"type": "select", "count": 0}]),
+        "stage 3 \"select\": count = 0: must be from 1 to 1024",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "window"}, {"type": "speed", "carrier_mhz": 5}]),
+        "stage 3 \"speed\": carrier_mhz = 5: must be from 100 to 100000",
+    );
+    refused(
+        json!([{"type": "gain"}, {"type": "window"}, {"type": "change_points", "of": "statistic"}]),
+        "stage 3 \"change_points\": of = \"statistic\": it is not measured yet; let `motion` stand before",
     );
     let line = judged(json!([{"type": "phase", "line": "bent"}])).unwrap_err();
     assert!(

@@ -24,6 +24,28 @@ pub enum StageError {
         /// The limit.
         most: usize,
     },
+    /// The frames do not come from the chains that are to be held against one another.
+    #[error(
+        "link {link} has {chains} receive chain(s); chains {first} and {second} are asked for (first, second; counted from 0): two that share a clock are needed"
+    )]
+    TooFewChains {
+        /// The link.
+        link: u32,
+        /// Receive chains that it has.
+        chains: usize,
+        /// The one asked for.
+        first: usize,
+        /// And the other.
+        second: usize,
+    },
+    /// Amplitudes without phase.
+    #[error(
+        "link {link} has amplitudes without phase: nothing can be said of one chain against another"
+    )]
+    NoPhase {
+        /// The link.
+        link: u32,
+    },
     /// Too many ticks.
     #[error(
         "link {link}: {seconds} s without a frame, then {ticks} ticks of the regular clock at once; at most {most} are possible"
@@ -61,6 +83,8 @@ impl StageError {
             Self::Input => "input",
             Self::TooManyFaults { .. } => "too_many_faults",
             Self::TooManyLinks { .. } => "too_many_links",
+            Self::TooFewChains { .. } => "too_few_chains",
+            Self::NoPhase { .. } => "no_phase",
             Self::TooManyTicks { .. } => "too_many_ticks",
             Self::Memory { .. } => "memory",
             Self::Panic(_) => "panic",

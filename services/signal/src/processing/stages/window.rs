@@ -358,6 +358,9 @@ impl Link {
             verdict: None,
             fresh: std::mem::take(&mut self.fresh),
             breath: None,
+            selected: None,
+            speed: None,
+            level: None,
             features: Vec::new(),
         }
     }
