@@ -147,6 +147,11 @@ fn records() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         ("intel5300", "damaged", damaged),
         (
+            "intel5300",
+            "wsr",
+            writers::intel5300_wsr(&frame(Tones::Grouped20, 3, 1, 8), [0, 1, 2]),
+        ),
+        (
             "atheros",
             "little",
             writers::atheros(&ht20, ByteOrder::Little),
@@ -157,6 +162,8 @@ fn records() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("picoscenes", "qca9300", pico(&ht40, 0x9300, 2, 1)),
         ("picoscenes", "ax200", pico(&ht20, 0x2000, 3, 4)),
         ("picoscenes", "radio", pico(&ht40, 0x1234, 2, 3)),
+        ("picoscenes", "ax210", pico(&ht20, 0x2100, 5, 4)),
+        ("picoscenes", "soapy", pico(&ht20, 0x24D2, 4, 3)),
         ("feitcsi", "legacy", feitcsi(Tones::Legacy20)),
         ("feitcsi", "ht20", feitcsi(Tones::Ht20)),
         ("feitcsi", "vht80", feitcsi(Tones::Vht80)),

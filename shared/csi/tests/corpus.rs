@@ -201,7 +201,7 @@ fn intel5300_corpus() {
     });
     assert_eq!(
         names,
-        ["1x1", "3x2-wide", "3x3", "behind-payload", "damaged"]
+        ["1x1", "3x2-wide", "3x3", "behind-payload", "damaged", "wsr"]
     );
 }
 
@@ -221,7 +221,10 @@ fn picoscenes_corpus() {
         let _ = picoscenes::decode(bytes);
         log_decodes(bytes, Format::PicoScenes)
     });
-    assert_eq!(names, ["ax200", "iwl5300", "qca9300", "radio"]);
+    assert_eq!(
+        names,
+        ["ax200", "ax210", "iwl5300", "qca9300", "radio", "soapy"]
+    );
 }
 
 #[test]

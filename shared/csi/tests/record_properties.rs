@@ -280,10 +280,7 @@ fn longer_intel_records() {
         record[..2].copy_from_slice(&length.to_be_bytes());
         record
     };
-    let mut added = [1_700_000_000_u32.to_le_bytes(), 250_000_u32.to_le_bytes()].concat();
-    added.extend(writers::TRANSMITTER);
-    added.extend(77_u32.to_le_bytes());
-    let wsr = longer(23, &added);
+    let wsr = writers::intel5300_wsr(&frame, [1, 2, 0]);
     let (format, frames, places) = read(wsr.repeat(2));
     assert_eq!((format, frames.len()), (Format::Intel5300, 2));
     assert!(places.is_empty(), "{places:?}");

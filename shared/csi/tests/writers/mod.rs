@@ -129,6 +129,18 @@ pub fn intel5300(frame: &Frame, antennas: [u8; 3]) -> Vec<u8> {
     record
 }
 
+/// The same with what the WSR Toolbox puts in front of the CSI: 14 November 2023, 22:13:20.25, and the number of the packet.
+pub fn intel5300_wsr(frame: &Frame, antennas: [u8; 3]) -> Vec<u8> {
+    let mut added = [1_700_000_000_u32.to_le_bytes(), 250_000_u32.to_le_bytes()].concat();
+    added.extend(TRANSMITTER);
+    added.extend(77_u32.to_le_bytes());
+    let mut record = intel5300(frame, antennas);
+    record.splice(23..23, added);
+    let length = (record.len() - 2) as u16;
+    record[..2].copy_from_slice(&length.to_be_bytes());
+    record
+}
+
 /// CSI of an Atheros chip.
 pub fn ten_bits(frame: &Frame) -> Vec<u8> {
     let mut bits = Bits::default();
