@@ -24,7 +24,7 @@ use crate::thresholds::{Store, Thresholds};
 const WEEK_US: i64 = 7 * 86_400 * 1_000_000;
 /// A stretch is stored so long after its first window at most, microseconds.
 const STORED_WITHIN_US: i64 = 300_000_000;
-/// Bytes of history that one request may look at: some 60 links over seven days, and as much as the stream holds by default.
+/// Bytes of history that one request may look at: some 48 links over seven days, and as much as the stream holds by default.
 const MOST_BYTES: usize = 256 << 20;
 /// Requests that look at the past at once; others wait.
 const AT_ONCE: usize = 1;

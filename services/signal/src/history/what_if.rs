@@ -18,8 +18,9 @@ use crate::thresholds::Thresholds;
 const HOUR_US: f64 = 3.6e9;
 /// Hours of a week.
 const WEEK_H: f64 = 168.0;
-/// Thresholds that are tried: 0.05, 0.06, ... 1.
-const LOWEST: u32 = 5;
+/// The highest threshold that is tried, and the step of those that are tried first, which is the lowest: hundredths.
+const HIGHEST: u32 = 100;
+const COARSE: u32 = 5;
 
 /// Motion of a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,6 +59,15 @@ struct Said {
     hop: Hop,
     noise: Option<f64>,
     learnt: Option<f64>,
+}
+
+/// When a link was last heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// End of the latest window that counts, microseconds.
+    latest_us: Option<i64>,
+    /// End of the window at hand, where there is one.
+    now_us: i64,
 }
 
 /// The past of a zone, ready to be judged as often as wanted.
@@ -128,14 +138,24 @@ impl Past {
             .unwrap_or_default()
     }
 
-    /// The lowest threshold of the zone that keeps to at most `per_week` alarms, as do all above it. Absent where nothing was
-    /// observed, or none does.
+    /// The lowest threshold of the zone that keeps to at most `per_week` alarms, as do those above it: 0.05, 0.1, ... 1 are tried
+    /// first, then hundredths below the lowest of them. Absent where nothing was observed, or none does.
     #[must_use]
     pub fn threshold_for(&self, per_week: f64, default: &Settings) -> Option<f64> {
-        let tried: Vec<f64> = (LOWEST..=100).map(|part| f64::from(part) / 100.0).collect();
-        let settings = tried.iter().filter_map(|threshold| {
+        let coarse: Vec<u32> = (1..=HIGHEST / COARSE).map(|step| step * COARSE).collect();
+        let found = self.lowest(&coarse, per_week, default)?;
+        let fine: Vec<u32> = (found - COARSE + 1..found)
+            .filter(|part| *part >= COARSE)
+            .collect();
+        let found = self.lowest(&fine, per_week, default).unwrap_or(found);
+        Some(f64::from(found) / f64::from(HIGHEST))
+    }
+
+    /// The lowest of these thresholds, in hundredths and rising, that keeps to the rate with all above it.
+    fn lowest(&self, tried: &[u32], per_week: f64, default: &Settings) -> Option<u32> {
+        let settings = tried.iter().filter_map(|part| {
             let thresholds = Thresholds {
-                motion: Some(*threshold),
+                motion: Some(f64::from(*part) / f64::from(HIGHEST)),
                 updated: None,
             };
             thresholds.settings(default)
@@ -147,7 +167,7 @@ impl Past {
         };
         let from_the_top = tried.iter().zip(&outcomes).rev();
         let keeping = from_the_top.take_while(|(_, outcome)| keeps(outcome));
-        keeping.last().map(|(threshold, _)| *threshold)
+        keeping.last().map(|(part, _)| *part)
     }
 
     /// What each of these settings makes of it, in one pass.
@@ -162,7 +182,7 @@ impl Past {
         };
         let old_us = 2 * first.hops() * first.hop_us();
         let mut seen = Outcome::default();
-        let mut heard: Vec<Option<i64>> = vec![None; links];
+        let mut heard: Vec<Heard> = vec![Heard::default(); links];
         let mut minute: Vec<Said> = Vec::new();
         let minute_of = |stretch: &Stretch| stretch.history.first_end_us.div_euclid(STRETCH_US);
         for stretches in self.stretches.chunk_by(|a, b| minute_of(a) == minute_of(b)) {
@@ -195,7 +215,7 @@ impl Past {
         &self,
         together: &[Said],
         old_us: i64,
-        heard: &mut [Option<i64>],
+        heard: &mut [Heard],
         seen: &mut Outcome,
         judges: &mut [Judge<'_>],
         settings: &Settings,
@@ -209,18 +229,25 @@ impl Past {
         }
         for windows in together.chunk_by(|a, b| device_of(a.link) == device_of(b.link)) {
             let device = windows.first().map(|said| device_of(said.link));
-            for (link, latest) in heard.iter_mut().enumerate() {
+            for said in windows {
+                if let Some(heard) = heard.get_mut(said.link) {
+                    heard.now_us = end_us;
+                }
+            }
+            for (link, heard) in heard.iter_mut().enumerate() {
                 // What the device no longer speaks of, and what was not heard for long, counts no more.
-                let gone =
-                    Some(device_of(link)) == device && windows.iter().all(|said| said.link != link);
-                if latest.is_some_and(|latest| gone || end_us - latest > old_us) {
-                    *latest = None;
+                let gone = heard.now_us != end_us && Some(device_of(link)) == device;
+                if heard
+                    .latest_us
+                    .is_some_and(|latest| gone || end_us - latest > old_us)
+                {
+                    heard.latest_us = None;
                     judges.iter_mut().for_each(|judge| judge.forget(link));
                 }
             }
             for said in windows {
-                if let Some(latest) = heard.get_mut(said.link) {
-                    *latest = Some(end_us);
+                if let Some(heard) = heard.get_mut(said.link) {
+                    heard.latest_us = Some(end_us);
                 }
                 judges.iter_mut().for_each(|judge| judge.hear(said));
             }
@@ -262,8 +289,9 @@ struct Judge<'a> {
     words: Vec<Option<Word>>,
     /// Links in motion by themselves.
     moving: Vec<bool>,
-    /// Words that are more than noise.
-    loud: usize,
+    /// Links whose words are more than noise, and how many they are.
+    loud: Vec<bool>,
+    louds: usize,
     /// The zone is in motion.
     zone: bool,
     /// It was, after any of the windows of this hop.
@@ -278,7 +306,8 @@ impl<'a> Judge<'a> {
             release: settings.release / settings.threshold,
             words: vec![None; links],
             moving: vec![false; links],
-            loud: 0,
+            loud: vec![false; links],
+            louds: 0,
             zone: false,
             moved: false,
             motion: Motion::default(),
@@ -287,19 +316,23 @@ impl<'a> Judge<'a> {
 
     /// Nothing is heard of the link any more: its next window is its first.
     fn forget(&mut self, link: usize) {
-        if let Some(word) = self.words.get_mut(link).and_then(Option::take) {
-            self.loud -= usize::from(word.chance() > 0.0);
-        }
+        self.say(link, None);
         if let Some(moving) = self.moving.get_mut(link) {
             *moving = false;
         }
     }
 
+    fn say(&mut self, link: usize, new: Option<Word>) {
+        let (Some(word), Some(loud)) = (self.words.get_mut(link), self.loud.get_mut(link)) else {
+            return;
+        };
+        let now = new.is_some_and(|word| word.chance() > 0.0);
+        self.louds = self.louds + usize::from(now) - usize::from(*loud);
+        (*word, *loud) = (new, now);
+    }
+
     fn hear(&mut self, said: &Said) {
-        let (Some(word), Some(moving)) = (
-            self.words.get_mut(said.link),
-            self.moving.get_mut(said.link),
-        ) else {
+        let Some(moving) = self.moving.get_mut(said.link) else {
             return;
         };
         let bar = match said.learnt.filter(|_| !self.settings.threshold_is_chosen) {
@@ -316,14 +349,12 @@ impl<'a> Judge<'a> {
             noise: said.noise,
             quality: said.hop.quality,
         });
-        let loud = |word: Option<Word>| usize::from(word.is_some_and(|word| word.chance() > 0.0));
-        self.loud = self.loud + loud(new) - loud(*word);
-        *word = new;
+        self.say(said.link, new);
     }
 
     fn decide(&mut self, end_us: i64) {
         // Noise alone is no motion, however many links hear it.
-        self.zone = self.loud > 0
+        self.zone = self.louds > 0
             && fusion::decide(self.zone, self.words.iter().flatten().copied())
                 .is_some_and(|(moves, _)| moves);
         if self.zone {
