@@ -12,7 +12,7 @@ use e2e::datagram::line;
 use simulator::DatagramLoop;
 
 /// Frames per second of each device, on the wall.
-pub const RATE_HZ: u32 = 100;
+pub const RATE_HZ: u32 = 70;
 /// Where samples begin in a datagram.
 const SAMPLES: usize = 20;
 

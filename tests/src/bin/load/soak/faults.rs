@@ -78,22 +78,27 @@ enum Act {
     Free,
 }
 
-/// The schedule, in hours of the simulated day. While the disk is full, a recording is being made.
+/// The schedule, in hours of the simulated day: the same round twice, eleven hours apart. While the disk is full, a recording
+/// is being made.
 const SCHEDULE: &[(f64, Act)] = &[
     (0.0, Act::Occupied),
     (1.0, Act::Freed),
-    (3.0, Act::Kill),
-    (5.0, Act::RelayGoes),
-    (5.5, Act::RelayComes),
-    (8.0, Act::Kill),
-    (10.0, Act::Hang),
-    (10.6, Act::GoOn),
+    (2.0, Act::Kill),
+    (3.5, Act::RelayGoes),
+    (4.0, Act::RelayComes),
+    (5.5, Act::Hang),
+    (6.1, Act::GoOn),
+    (7.4, Act::Kill),
+    (8.5, Act::Fill),
+    (9.3, Act::Free),
     (13.0, Act::Kill),
     (14.5, Act::RelayGoes),
     (15.0, Act::RelayComes),
-    (17.5, Act::Fill),
-    (18.5, Act::Free),
-    (21.0, Act::Kill),
+    (16.5, Act::Hang),
+    (17.1, Act::GoOn),
+    (18.4, Act::Kill),
+    (19.5, Act::Fill),
+    (20.3, Act::Free),
 ];
 
 pub struct Faults {
@@ -248,16 +253,7 @@ impl Faults {
             };
             let devices: &[&str] = match &fault.device {
                 Some(device) => &[device],
-                None => &[
-                    "wraps",
-                    "boots",
-                    "plain",
-                    "late",
-                    "clock",
-                    "clock-boots",
-                    "relay",
-                    "another",
-                ],
+                None => &["wraps", "boots", "late", "clock", "clock-boots", "relay"],
             };
             let firsts: Option<Vec<i64>> = devices
                 .iter()

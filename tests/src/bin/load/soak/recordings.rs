@@ -1,4 +1,4 @@
-//! Recordings made on the way: one while all is well, one while the disk fills, one after that.
+//! Recordings made on the way: while all is well, while the disk fills, and after that.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 /// What is recorded, in hours of the simulated day; the last says whether the disk fills meanwhile, which ends it.
-const SCHEDULE: [(&str, f64, f64, bool); 3] = [
-    ("before", 11.2, 12.4, false),
-    ("disk-full", 17.2, 23.5, true),
-    ("after", 19.5, 20.7, false),
+const SCHEDULE: [(&str, f64, f64, bool); 4] = [
+    ("before", 1.2, 1.9, false),
+    ("disk-full", 8.2, 12.0, true),
+    ("after", 10.6, 11.6, false),
+    ("disk-full-again", 19.2, 23.5, true),
 ];
 
 /// What became of one.

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{HOURS, Outcome, WARM_UP_HOURS};
+use super::{FIRST_ROUND, HOURS, Outcome, SECOND_ROUND};
 
 fn sheet(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -119,9 +119,13 @@ fn memory(outcome: &Outcome) -> String {
             sample.nats_mb.map_or("-".into(), |mb| format!("{mb:.1}")),
         ]);
     }
+    let [first, second] = outcome.rounds_mb;
     format!(
-        "{table}\nfresnel up grows by {:.3} MB an hour from {WARM_UP_HOURS}:00 on (least squares)",
-        outcome.slope_mb_per_hour
+        "{table}\nfresnel up, mean: {first:.1} MB from {} to {} h, {second:.1} MB from {} to {} h",
+        FIRST_ROUND.start(),
+        FIRST_ROUND.end(),
+        SECOND_ROUND.start(),
+        SECOND_ROUND.end()
     )
 }
 
@@ -143,7 +147,7 @@ fn devices(outcome: &Outcome) -> Table {
 
 fn verdict(outcome: &Outcome) -> String {
     if outcome.broken.is_empty() {
-        return "all promises hold: no frame is missing without a fault, no device is stuck, memory does not grow".into();
+        return "all promises hold: what is missing was counted, no device is stuck, memory does not grow from round to round".into();
     }
     let broken: Vec<String> = outcome
         .broken
