@@ -6,7 +6,7 @@ STAMP := $(TOOLS)/.stamp
 export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
 SOURCE ?= recording
 
-.PHONY: help tools build test lint demo bench bench-decode accuracy train clean
+.PHONY: help tools build test lint demo bench soak bench-decode accuracy train clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,6 +38,10 @@ bench: tools ## Criterion benches per stage, then the load run against the runni
 	cargo bench --locked -p csi -p dsp -p signal
 	cargo build --locked --release --bins
 	target/release/load --fresnel target/release/fresnel
+
+soak: tools ## A day of the devices' time in 12 minutes while NATS dies, peers go and the disk fills (docs/soak.md); needs root or user namespaces
+	cargo build --locked --release --bins
+	target/release/load --fresnel target/release/fresnel --profile soak
 
 # The packages are asked for once; where they cannot be had, our figures stand alone and that is said.
 BENCH_DECODE := $(TOOLS)/bench-decode

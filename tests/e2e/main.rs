@@ -18,4 +18,5 @@ mod processing;
 mod recording_to_alert;
 mod reflection;
 mod scale_out;
+mod soak;
 mod tracing_story;

@@ -1,4 +1,4 @@
-//! ADR-018 datagrams, byte by byte as `formats.md` has them: not through our own encoder, so that the two can disagree.
+//! What devices send, byte by byte as `formats.md` has it: not through our own encoders, so that the two can disagree.
 
 use std::net::UdpSocket;
 
@@ -21,6 +21,17 @@ pub fn csi(node: u8, sequence: u32, iq: &[i8]) -> Vec<u8> {
     bytes.extend([0, 0]);
     bytes.extend(iq.iter().flat_map(|value| value.to_le_bytes()));
     bytes
+}
+
+/// An esp-csi line of 25 columns; `iq` holds (imaginary, real) pairs, `clock_us` is the device's clock.
+#[must_use]
+pub fn line(mac: &str, sequence: u32, clock_us: u32, iq: &[i8]) -> String {
+    let values: Vec<String> = iq.iter().map(ToString::to_string).collect();
+    format!(
+        "CSI_DATA,{sequence},{mac},-50,11,1,7,0,1,1,1,0,0,0,-92,0,6,0,{clock_us},0,100,0,{},0,\"[{}]\"\n",
+        values.len(),
+        values.join(",")
+    )
 }
 
 /// A socket that sends to `address`.

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod datagram;
+pub mod disk;
 pub mod process;
 pub mod receivers;
 pub mod sandbox;

@@ -46,6 +46,17 @@ impl Process {
         args: &[String],
         env: &[(String, String)],
     ) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary(name)?);
+        command.args(args);
+        command.envs(env.iter().map(|(key, value)| (key, value)));
+        Self::spawn(name, command, dir)
+    }
+
+    /// The same of a command that may be another's, which runs the binary.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn spawn(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
         let ports = dir.join(format!("{name}.ports.json"));
         let log = dir.join(format!("{name}.log"));
         // The file of a former life would be read as this one's.
@@ -54,11 +65,9 @@ impl Process {
             .create(true)
             .append(true)
             .open(&log)?;
-        let child = Command::new(binary(name)?)
-            .args(args)
+        let child = command
             .arg("--ports-file")
             .arg(&ports)
-            .envs(env.iter().map(|(key, value)| (key, value)))
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

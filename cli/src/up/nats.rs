@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bus::server::{Server, ServerConfig, ServerError};
+use bus::server::{Health, Server, ServerConfig, ServerError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::{ConfigError, Unreachable};
@@ -17,6 +17,10 @@ use runtime::{ConfigError, Unreachable};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A server that dies more often than this within a minute is not started again.
 const MAX_DEATHS: usize = 3;
+/// How often a server is asked how it is.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// So many bytes must fit on the disk before a server is started on it again: its files are written anew then.
+const ROOM_BYTES: usize = 4 << 20;
 
 /// The data directory, ours until it is dropped: the system gives the lock up also for a process that was killed.
 pub struct DataDir {
@@ -151,22 +155,31 @@ impl Nats {
         }
     }
 
-    /// Starts it again when it dies, on the same port and data; the services wait for it meanwhile. Returns why that did
-    /// not go on.
+    /// Starts it again when it dies, or cannot write any more, on the same port and data; the services wait for it
+    /// meanwhile. Where the disk is full it waits for room. Returns why that did not go on.
     pub async fn keep_running(&mut self) -> anyhow::Error {
         let mut deaths: Vec<Instant> = Vec::new();
         loop {
-            if let Some(server) = &self.server {
-                let status = server.exited().await;
-                tracing::error!(
-                    "nats-server ended with {status}; its log is in {}",
-                    self.again.data_dir.display()
-                );
-            }
+            let asked = match &self.server {
+                Some(server) => tokio::select! {
+                    status = server.exited() => {
+                        tracing::error!(
+                            "nats-server ended with {status}; its log is in {}",
+                            self.again.data_dir.display()
+                        );
+                        false
+                    }
+                    () = self.writes_again(server) => true,
+                },
+                None => false,
+            };
             self.pid.store(0, Ordering::Relaxed);
-            self.server = None;
+            match self.server.take() {
+                Some(server) if asked => server.stop().await,
+                _ => deaths.push(Instant::now()),
+            }
+            self.room().await;
             deaths.retain(|death| death.elapsed() < Duration::from_secs(60));
-            deaths.push(Instant::now());
             if deaths.len() > MAX_DEATHS {
                 return anyhow::anyhow!("nats-server ended {} times within a minute", deaths.len());
             }
@@ -183,12 +196,53 @@ impl Nats {
         }
     }
 
+    /// Waits until the server cannot write any more and there is room for it again: it has to be started again then,
+    /// since it does not try to write by itself.
+    async fn writes_again(&self, server: &Server) {
+        let mut tick = tokio::time::interval(ASK_EVERY);
+        loop {
+            tick.tick().await;
+            if let Health::CannotWrite(why) = server.health().await {
+                tracing::error!("nats-server stores nothing any more: {why}");
+                self.room().await;
+                tracing::warn!("there is room for nats-server: it is started again");
+                return;
+            }
+        }
+    }
+
+    /// Waits until something can be written where the data is; says so once where it cannot.
+    async fn room(&self) {
+        let mut tick = tokio::time::interval(ASK_EVERY);
+        let mut said = false;
+        loop {
+            tick.tick().await;
+            let Err(error) = try_to_write(self.dir.path()).await else {
+                return;
+            };
+            if !std::mem::replace(&mut said, true) {
+                tracing::error!(
+                    "no event can be stored: {}: {error}; make room there, and it goes on by itself",
+                    self.dir.path().display()
+                );
+            }
+        }
+    }
+
     /// Stops it and gives the directory up.
     pub async fn stop(self) {
         if let Some(server) = self.server {
             server.stop().await;
         }
     }
+}
+
+/// Whether a few megabytes can be written in a directory, quotas and all.
+async fn try_to_write(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join("room.tmp");
+    let written = tokio::fs::write(&path, vec![0; ROOM_BYTES]).await;
+    let removed = tokio::fs::remove_file(&path).await;
+    written.and(removed)
 }
 
 /// Asks a process to end and waits until it is gone.

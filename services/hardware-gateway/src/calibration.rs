@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::Bus;
-use events::Name;
+use events::{Name, Timestamp};
 use proto::gateway::v1 as pb;
 use runtime::{Begun, NewWorkflow, Run, Workflow, Workflows};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::lifecycle::Devices;
@@ -36,6 +37,8 @@ use store::Store;
 
 /// Kind of the operations.
 pub const WORKFLOW: &str = "calibration";
+/// What it takes to compute, keep and announce after the time for frames is up, seconds at most.
+const ENDING_S: f64 = 60.0;
 
 /// Why nothing was calibrated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +147,13 @@ pub struct Request {
     pub valid_days: f64,
 }
 
+/// For how long the instance that began an operation may still be at it.
+fn time_left(workflow: &Workflow, now: Timestamp) -> Duration {
+    let allowed_s = serde_json::from_value::<Request>(workflow.parameters.clone())
+        .map_or(0.0, |request| request.timeout_s + ENDING_S);
+    Duration::try_from_secs_f64(allowed_s - workflow.seconds(now)).unwrap_or_default()
+}
+
 /// How the calibrations in use are looked after.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
@@ -197,8 +207,9 @@ impl Drop for Held {
 }
 
 impl Calibrations {
-    /// Over an open bucket. `unfinished` are operations that a former process did not end: they are ended as interrupted,
-    /// since the frames that they had seen are gone.
+    /// Over an open bucket. `unfinished` are operations that have not ended. Those of a former process of this gateway are
+    /// ended as interrupted, since the frames that they had seen are gone; those of another instance are left to it, and are
+    /// ended where it has not done so in the time that they had.
     ///
     /// # Errors
     /// Where the bucket cannot be opened.
@@ -227,9 +238,34 @@ impl Calibrations {
             tasks: TaskTracker::new(),
         });
         for run in unfinished {
-            run::interrupted(&calibrations, run).await;
+            let workflow = run.workflow();
+            let left = time_left(&workflow, Timestamp::now());
+            if calibrations.workflows.is_own(&workflow) || left.is_zero() {
+                run::interrupted(&calibrations, run).await;
+            } else {
+                run.release();
+                let watching = Arc::clone(&calibrations);
+                calibrations.tasks.spawn(async move {
+                    watching.see_to(workflow.id, left).await;
+                });
+            }
         }
         Ok(calibrations)
+    }
+
+    /// Ends another instance's operation after its time, where that instance has not.
+    async fn see_to(self: Arc<Self>, id: Uuid, left: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = tokio::time::sleep(left) => {}
+        }
+        match self.workflows.take_over(id).await {
+            Ok(None) => {}
+            Ok(Some(run)) => run::interrupted(&self, run).await,
+            Err(error) => {
+                tracing::warn!(operation = %id, %error, "whether another gateway's calibration has ended is not known");
+            }
+        }
     }
 
     /// Begins a calibration, or finds the one that the same `request_id` began. Frames that are published after this has
@@ -314,5 +350,35 @@ impl Calibrations {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::EventSourced as _;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_has_its_time_and_that_of_its_ending() {
+        let request = Request {
+            kind: Kind::NoiseFloor,
+            devices: Vec::new(),
+            seconds: 10.0,
+            timeout_s: 30.0,
+            activate: false,
+            valid_days: 1.0,
+        };
+        let mut workflow = Workflow::replay(&[]);
+        workflow.parameters = json!(request);
+        let left = |at_s: i64| time_left(&workflow, Timestamp::from_micros(at_s * 1_000_000));
+        assert_eq!(left(0), Duration::from_secs(90));
+        assert_eq!(left(80), Duration::from_secs(10));
+        assert_eq!(left(91), Duration::ZERO);
+        workflow.parameters = json!("something else");
+        assert_eq!(
+            time_left(&workflow, Timestamp::from_micros(0)),
+            Duration::from_secs(0)
+        );
     }
 }

@@ -95,6 +95,24 @@ impl Faults {
         entry.count += count;
     }
 
+    /// Takes a report back that could not be announced: it is due again after the interval, with what was counted since.
+    pub fn again(&mut self, report: Report) {
+        let Report {
+            device,
+            code,
+            message,
+            count,
+            first_us,
+            address,
+        } = report;
+        if let Some(entry) = self.entries.get_mut(&(device.clone(), code.clone())) {
+            entry.count += count;
+            (entry.message, entry.address, entry.first_us) = (message, address, first_us);
+            return;
+        }
+        self.push_many(&device, &code, count, first_us, || (message, address));
+    }
+
     /// The reports that are due at `now_us`; with `all`, also those that are still being gathered.
     pub fn due(&mut self, now_us: i64, all: bool) -> Vec<Report> {
         let interval = self.interval_us;

@@ -14,6 +14,7 @@ pub mod faults;
 mod grpc;
 pub mod health;
 pub mod lifecycle;
+mod lost;
 pub mod publish;
 mod pump;
 pub mod recording;
@@ -36,6 +37,7 @@ use crate::calibration::Calibrations;
 use crate::error::chain;
 use crate::faults::Faults;
 use crate::lifecycle::{Devices, Sender, Settings};
+use crate::lost::Lost;
 use crate::publish::FramePublisher;
 use crate::recording::library::Library;
 use crate::recording::recorder::{self, Recorders};
@@ -120,11 +122,9 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
         }
         rt.spawn("source", one.run(rt.shutdown()));
     }
-    let publisher = FramePublisher::new(
-        bus.pipeline(config.in_flight),
-        source,
-        config.announce_budget_per_s,
-    );
+    let pipeline = bus.pipeline(config.in_flight);
+    let lost = Lost::new(pipeline.clone());
+    let publisher = FramePublisher::new(pipeline, source, config.announce_budget_per_s);
     rt.spawn(
         "publisher",
         pump::run(Arc::clone(&intake), publisher, rt.shutdown()),
@@ -137,6 +137,7 @@ pub async fn start(config: Config, rt: &mut Runtime) -> anyhow::Result<()> {
             faults,
             intake,
             changed,
+            lost,
             timeout_us,
             rt.shutdown(),
         ),
@@ -191,6 +192,7 @@ async fn lifecycle_task(
     faults: Arc<Mutex<Faults>>,
     intake: Arc<Intake>,
     mut changes: mpsc::Receiver<Change>,
+    mut lost: Lost,
     timeout_us: i64,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -215,11 +217,13 @@ async fn lifecycle_task(
                 }
                 devices.judge(now).await;
                 intake.tick(now.as_micros());
+                lost.count(&faults, now.as_micros());
                 report(&devices, &faults, &intake, now, false).await;
             }
         }
     }
     intake.tick(Timestamp::now().as_micros());
+    lost.count(&faults, Timestamp::now().as_micros());
     report(&devices, &faults, &intake, Timestamp::now(), true).await;
     Ok(())
 }
@@ -308,6 +312,11 @@ async fn report(
                 error = chain(&error),
                 "an error event could not be stored"
             );
+            // It is announced when that can be stored again.
+            faults
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .again(fault);
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::{board, grpc, processing, thresholds};
 
 /// How often a process says that it lives, and looks after the others.
 const ROUND: Duration = Duration::from_millis(500);
+/// Pause before a partition is worked again whose worker failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Starts the service.
 ///
@@ -80,7 +82,7 @@ impl Shards {
                 () = stop.cancelled() => break,
                 _ = rounds.tick() => self.round().await,
                 Some(ended) = self.running.join_next() => {
-                    self.ended(ended.context("a worker panicked")?).await?;
+                    self.ended(ended.context("a worker panicked")?).await;
                 }
             }
         }
@@ -104,7 +106,7 @@ impl Shards {
                 Claim::Gained(partition) if self.workers.contains_key(&partition) => {
                     self.again.insert(partition);
                 }
-                Claim::Gained(partition) => self.work(partition),
+                Claim::Gained(partition) => self.work(partition, Duration::ZERO),
                 Claim::Wanted(partition) | Claim::Lost(partition) => {
                     self.again.remove(&partition);
                     if let Some(worker) = self.workers.get(&partition) {
@@ -119,28 +121,42 @@ impl Shards {
         }
     }
 
-    fn work(&mut self, partition: u16) {
+    fn work(&mut self, partition: u16, pause: Duration) {
         let stop = CancellationToken::new();
         self.workers.insert(partition, stop.clone());
         let shared = self.shared.clone();
         self.running.spawn(async move {
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = stop.cancelled() => return (partition, Ok(())),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
             let worked = async { Worker::open(shared, partition).await?.run(stop).await };
             (partition, worked.await)
         });
     }
 
-    /// A worker ended, because its partition is wanted elsewhere or was lost.
-    async fn ended(
-        &mut self,
-        (partition, worked): (u16, anyhow::Result<()>),
-    ) -> anyhow::Result<()> {
-        worked.with_context(|| format!("working partition {partition}"))?;
-        self.workers.remove(&partition);
-        if self.again.remove(&partition) {
-            self.work(partition);
-        } else if self.claims.mine().contains(&partition) {
-            self.claims.release(&[partition]).await?;
+    /// A worker ended: its partition is wanted elsewhere or was lost, or the bus took nothing for longer than it may (it is
+    /// away, or its disk is full). Then it begins again at its checkpoint, as it would in another process.
+    async fn ended(&mut self, (partition, worked): (u16, anyhow::Result<()>)) {
+        let failed = worked.is_err();
+        if let Err(error) = worked {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                partition,
+                error,
+                "working a partition failed: it is worked again from its checkpoint"
+            );
         }
-        Ok(())
+        self.workers.remove(&partition);
+        let mine = self.claims.mine().contains(&partition);
+        if self.again.remove(&partition) || (failed && mine) {
+            let pause = if failed { AGAIN_AFTER } else { Duration::ZERO };
+            self.work(partition, pause);
+        } else if mine && let Err(error) = self.claims.release(&[partition]).await {
+            // It is free all the same, as soon as this process is not heard of.
+            tracing::warn!(partition, %error, "a partition could not be given up");
+        }
     }
 }

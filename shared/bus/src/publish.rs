@@ -176,7 +176,11 @@ pub(crate) fn classify(what: &str, error: &PublishError) -> Attempt {
         PublishErrorKind::StreamNotFound => {
             Attempt::Transient("no stream takes the subject (yet)".to_owned())
         }
-        PublishErrorKind::TimedOut => Attempt::Transient("no acknowledgement came".to_owned()),
+        // The server does not say why: it hangs, or could not write.
+        PublishErrorKind::TimedOut => Attempt::Transient(
+            "no acknowledgement came; a server whose disk was full stores nothing until it is started again"
+                .to_owned(),
+        ),
         PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
             Attempt::Transient(chain(error))
         }

@@ -2,6 +2,7 @@
 
 mod child;
 mod find;
+mod health;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use child::Running;
 pub use find::find;
+pub use health::Health;
 
 const PROGRAM: &str = "nats-server";
 const PID_FILE: &str = "nats-server.pid";
@@ -108,7 +110,7 @@ impl ServerConfig {
             serde_json::Value::String(path.to_string_lossy().into_owned()).to_string()
         };
         format!(
-            "server_name: fresnel\nhost: {host}\nport: {port}\nmax_payload: 8MB\nlog_file: {log}\npid_file: {pid}\nports_file_dir: {dir}\n\
+            "server_name: fresnel\nhost: {host}\nport: {port}\nhttp: \"127.0.0.1:-1\"\nmax_payload: 8MB\nlog_file: {log}\npid_file: {pid}\nports_file_dir: {dir}\n\
              jetstream {{\n  store_dir: {dir}\n  sync_interval: 10s\n}}\n{extra}\n",
             host = serde_json::Value::String(self.host.clone()),
             port = if self.port == 0 {
@@ -128,12 +130,15 @@ impl ServerConfig {
 pub struct Server {
     config: ServerConfig,
     port: u16,
+    /// Where it says how it is: loopback, a port of its own choice.
+    monitor: u16,
     child: Running,
 }
 
 #[derive(Deserialize)]
 struct Ports {
     nats: Vec<String>,
+    monitoring: Vec<String>,
 }
 
 impl Server {
@@ -174,18 +179,18 @@ impl Server {
             waited_s: began.elapsed().as_secs_f64(),
             reason,
         };
-        let port = loop {
+        let (port, monitor) = loop {
             if let Some(status) = child.exited() {
                 return Err(late(format!(
                     "it ended with {status}: {}",
                     last_words(&config.log_file())
                 )));
             }
-            if let Some(port) = std::fs::read(&ports_file)
+            if let Some(ports) = std::fs::read(&ports_file)
                 .ok()
-                .and_then(|text| port_of(&text))
+                .and_then(|text| ports_of(&text))
             {
-                break port;
+                break ports;
             }
             if began.elapsed() > config.start_timeout {
                 return Err(late(format!(
@@ -198,6 +203,7 @@ impl Server {
         let _ = std::fs::remove_file(&ports_file);
         let server = Self {
             port,
+            monitor,
             child,
             config,
         };
@@ -253,6 +259,11 @@ impl Server {
             Ok(status) => status.clone().unwrap_or_default(),
             Err(_) => String::new(),
         }
+    }
+
+    /// How it says that it is.
+    pub async fn health(&self) -> Health {
+        health::ask(self.monitor).await
     }
 
     /// Asks it to end, and kills it when it has not within 10 s.
@@ -314,9 +325,11 @@ fn program_name(binary: &Path) -> String {
     )
 }
 
-fn port_of(text: &[u8]) -> Option<u16> {
+/// Of clients, and of the monitoring.
+fn ports_of(text: &[u8]) -> Option<(u16, u16)> {
     let ports: Ports = serde_json::from_slice(text).ok()?;
-    ports.nats.first()?.rsplit(':').next()?.parse().ok()
+    let port = |urls: &[String]| urls.first()?.rsplit(':').next()?.parse().ok();
+    Some((port(&ports.nats)?, port(&ports.monitoring)?))
 }
 
 /// The end of the log, where the reason stands.
@@ -336,10 +349,9 @@ mod tests {
 
     #[test]
     fn ports_are_read() {
-        assert_eq!(
-            port_of(br#"{"nats":["nats://127.0.0.1:40001"],"monitoring":[]}"#),
-            Some(40001)
-        );
-        assert_eq!(port_of(b"{\"nats\":["), None);
+        let text =
+            br#"{"nats":["nats://127.0.0.1:40001"],"monitoring":["http://127.0.0.1:40002"]}"#;
+        assert_eq!(ports_of(text), Some((40001, 40002)));
+        assert_eq!(ports_of(b"{\"nats\":["), None);
     }
 }

@@ -5,7 +5,8 @@
 //! [`Workflows::operations`] to its gRPC routes, and gives each [`Run`] to a task of its own, which steps it and ends it.
 //! A run that is dropped without an end (its task panicked) is ended as failed, `abandoned`. A run that is
 //! [suspended](Run::suspend), or whose process dies, is found at the next start: it goes on where the service says that it
-//! can, and is ended as failed, `interrupted`, where not. One process at a time runs the workflows of a service.
+//! can, and is ended as failed, `interrupted`, where not. Where several processes of a service run at once, each is to
+//! [leave](Run::release) what [another began](Workflows::is_own).
 
 mod run;
 mod state;
@@ -289,6 +290,21 @@ impl Workflows {
         known.now.send_modify(|now| now.cancel_requested = true);
         known.cancel.cancel();
         Ok(())
+    }
+
+    /// Takes over a workflow that another process of this service began and did not end; `None` where it has ended.
+    ///
+    /// # Errors
+    /// [`WorkflowError::NotFound`], or where the events cannot be read.
+    pub async fn take_over(&self, id: Uuid) -> Result<Option<Run>, WorkflowError> {
+        let workflow = self.get(id).await?;
+        Ok((!workflow.ended()).then(|| self.enter(workflow)))
+    }
+
+    /// Whether this process of the service began a workflow, in this life or a former one.
+    #[must_use]
+    pub fn is_own(&self, workflow: &Workflow) -> bool {
+        workflow.source == self.0.source
     }
 
     /// Forgets a workflow that has ended.

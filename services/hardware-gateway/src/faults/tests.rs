@@ -55,3 +55,20 @@ fn quiet_entries_are_forgotten() {
     faults.due(11 * S, false);
     assert!(faults.entries.is_empty());
 }
+
+#[test]
+fn what_could_not_be_announced_is_due_again() {
+    let mut faults = Faults::new(10 * S);
+    faults.push("lamp", "truncated", 0, || "first".into());
+    let report = faults.due(S, false).remove(0);
+    faults.push("lamp", "truncated", 5 * S, || "second".into());
+    faults.again(report.clone());
+    let reports = faults.due(10 * S, false);
+    assert_eq!(reports.len(), 1);
+    assert_eq!((reports[0].count, &*reports[0].message), (2, "first"));
+    assert_eq!(reports[0].first_us, report.first_us);
+    // Also where it was forgotten meanwhile.
+    assert!(faults.due(100 * S, false).is_empty());
+    faults.again(report.clone());
+    assert_eq!(faults.due(101 * S, false), [report]);
+}

@@ -4,6 +4,8 @@
 //! recording falls behind in the stream (which keeps ten minutes) and not in memory. Every second a chunk is ended, so that
 //! a gateway that is killed leaves a file that holds all but the last second.
 
+mod ending;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
+use self::ending::{passes, tell};
 use super::library::Library;
 use super::writer::{Command, write};
 use super::{Recording, State};
@@ -229,16 +232,13 @@ impl Recorders {
             let mut recording = progress.borrow().clone();
             recording.ended_by = ended_by.into();
             recording.state = State::Completed;
-            let stored = match written {
-                // What could be written before the disk was full is a recording, too.
-                Err(error) if recording.frames == 0 => Err(error),
-                written => {
-                    if let Err(error) = written {
-                        recording.ended_by = chain(&error);
-                        recording.state = State::Interrupted;
-                    }
-                    recorders.library.store(&mut recording, &path).await
-                }
+            let held = match written {
+                Ok(()) => Ok(()),
+                Err(error) => recorders.broken_off(&mut recording, &path, error).await,
+            };
+            let stored = match held {
+                Ok(()) => recorders.store(&mut recording, &path, &progress).await,
+                Err(error) => Err(error),
             };
             if let Err(error) = stored {
                 tracing::warn!(
@@ -246,15 +246,19 @@ impl Recorders {
                     error = chain(&error),
                     "a recording could not be stored"
                 );
+                if recorders.drain.is_cancelled() && passes(&error) {
+                    // The next process of this gateway finds it in the spool.
+                    run.suspend();
+                    recorders.running().remove(&id);
+                    return;
+                }
                 recording.state = State::Failed;
                 recording.ended_by = chain(&error);
-                if let Err(error) = recorders.library.keep(&recording).await {
-                    tracing::warn!(
-                        recording = id,
-                        error = chain(&error),
-                        "the end of a recording could not be stored"
-                    );
+                if recording.frames > 0 {
+                    let left = format!("; what was recorded is left in {}", path.display());
+                    recording.ended_by.push_str(&left);
                 }
+                recorders.keep(&recording).await;
             }
             tell(run, &recording).await;
             progress.send_replace(recording);
@@ -269,7 +273,7 @@ impl Recorders {
             let id = parameters.get("recording").and_then(|id| id.as_str());
             match self.library.get(id.unwrap_or_default()).await {
                 // Another gateway is at it.
-                Ok(recording) if recording.state == State::Recording => run.suspend(),
+                Ok(recording) if recording.state == State::Recording => run.release(),
                 Ok(recording) => tell(run, &recording).await,
                 Err(error) => run.fail(Code::Aborted, "interrupted", chain(&error)).await,
             }
@@ -333,34 +337,6 @@ fn filters(request: &Request) -> Vec<String> {
         return vec!["data.csi.*.*".to_owned()];
     }
     all
-}
-
-/// Ends the operation as the recording ended.
-async fn tell(run: Run, recording: &Recording) {
-    let (id, frames, why) = (&recording.id, recording.frames, &recording.ended_by);
-    let kept = format!("{frames} frames up to then are stored as recording {id}");
-    match recording.state {
-        State::Completed if why == CANCELLED => {
-            let message = format!("the operation was cancelled; {kept}");
-            run.fail(Code::Cancelled, CANCELLED, message).await;
-        }
-        State::Completed | State::Recording => {
-            run.complete(json!({
-                "recording": id,
-                "frames": frames,
-                "size_bytes": recording.size_bytes,
-                "sha256": recording.sha256,
-                "duration_seconds": recording.duration_s,
-                "ended_by": why,
-            }))
-            .await;
-        }
-        State::Interrupted => {
-            run.fail(Code::Aborted, "interrupted", format!("{why}; {kept}"))
-                .await;
-        }
-        State::Failed => run.fail(Code::Internal, "not_stored", why).await,
-    }
 }
 
 struct Limits {

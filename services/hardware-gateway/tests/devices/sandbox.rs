@@ -50,7 +50,7 @@ impl Sandbox {
             ..bus::Config::default()
         };
         let bus = Bus::connect(config).await.unwrap();
-        let (service, channel, socket) = gateway(&server).await;
+        let (service, channel, socket) = gateway(&server, "").await;
         Self {
             bus,
             devices: DeviceServiceClient::new(channel.clone()),
@@ -66,11 +66,17 @@ impl Sandbox {
     pub async fn restart(&mut self) {
         let (process, _) = self.service.take().unwrap();
         process.stop().await;
-        let (service, channel, socket) = gateway(&self.server).await;
+        let (service, channel, socket) = gateway(&self.server, "").await;
         self.devices = DeviceServiceClient::new(channel.clone());
         self.zones = ZoneServiceClient::new(channel.clone());
         (self.channel, self.socket) = (channel, socket);
         self.service = Some(service);
+    }
+
+    /// Another gateway beside this one, under a name of its own.
+    pub async fn another(&self, instance: &str) -> Process {
+        let ((process, _), ..) = gateway(&self.server, instance).await;
+        process
     }
 
     pub async fn create(&mut self, name: &str, zone: &str, hardware_id: &str) -> pb::Device {
@@ -119,9 +125,9 @@ impl Sandbox {
     }
 }
 
-async fn gateway(server: &Server) -> ((Process, Started), Channel, UdpSocket) {
+async fn gateway(server: &Server, instance: &str) -> ((Process, Started), Channel, UdpSocket) {
     let settings = format!(
-        "[nats]\nurl = \"{}\"\nstorage_scale = 0.1\n[hardware_gateway]\ndevice_timeout_s = 1.5\n\
+        "[instance]\nname = \"{instance}\"\n[nats]\nurl = \"{}\"\nstorage_scale = 0.1\n[hardware_gateway]\ndevice_timeout_s = 1.5\n\
          calibration_check_s = 0.2\ncalibration_drift_windows = 3\n\
          [hardware_gateway.health]\nwindow_s = 1\nraise_after_s = 0.5\nclear_after_s = 0.5\n",
         server.url()

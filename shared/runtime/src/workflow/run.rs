@@ -143,6 +143,13 @@ impl Run {
         self.leave();
     }
 
+    /// Leaves it to the other process of this service that runs it: what is asked about it is looked up from now on.
+    pub fn release(self) {
+        let (inner, id) = (Arc::clone(&self.inner), self.id());
+        self.leave();
+        inner.known().remove(&id);
+    }
+
     pub(super) fn leave(mut self) {
         self.held = false;
     }

@@ -40,6 +40,8 @@ pub struct Workflow {
     pub id: Uuid,
     /// The service that runs it.
     pub service: String,
+    /// The process of it that began it, `service/instance`.
+    pub source: String,
     /// calibration, recording, ...
     pub kind: String,
     /// What it is about: `devices/NAME`.
@@ -96,6 +98,7 @@ impl EventSourced for Workflow {
             *self = Self {
                 id: began.workflow_id.0,
                 service: source.split('/').next().unwrap_or_default().to_owned(),
+                source: source.clone(),
                 kind: began.kind,
                 subject: began.subject,
                 requested_by: began.requested_by,

@@ -17,16 +17,20 @@ mod profile;
 mod report;
 mod run;
 mod sender;
+mod soak;
 mod system;
 mod windows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 
 use profile::{Load, Profile};
+
+/// Wall seconds of a soak's day.
+const SOAK_S: f64 = 720.0;
 
 /// Offers simulated frames to the running system and reports what becomes of them.
 #[derive(Parser)]
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<()> {
+    let soaks = matches!(args.profile, Profile::Soak);
     let loads: Vec<Load> = args
         .profile
         .loads()
@@ -105,6 +110,17 @@ fn start(args: &Args) -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
+    if soaks {
+        let outcome = runtime.block_on(soak::run(&setup, args.seconds.unwrap_or(SOAK_S)))?;
+        if !quiet {
+            println!("{}", soak::table(&outcome));
+        }
+        write(args.json.as_deref(), quiet, &outcome)?;
+        return match outcome.broken.len() {
+            0 => Ok(()),
+            broken => bail!("{broken} promises are broken"),
+        };
+    }
     let mut results = Vec::new();
     for load in loads {
         eprintln!("{load}");
@@ -114,8 +130,12 @@ fn start(args: &Args) -> anyhow::Result<()> {
         }
         results.push(result);
     }
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&results)?;
+    write(args.json.as_deref(), quiet, &results)
+}
+
+fn write(path: Option<&Path>, quiet: bool, results: &impl serde::Serialize) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        let json = serde_json::to_string_pretty(results)?;
         if quiet {
             println!("{json}");
         } else {

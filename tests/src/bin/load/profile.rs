@@ -31,6 +31,9 @@ pub enum Profile {
     Gateway,
     /// More than the machine can take: 100 devices x 500 Hz, 10 s. What matters is who loses, the memory, and the recovery.
     Overload,
+    /// A day of the devices' time in 12 minutes, with a nats-server that is killed, a peer that goes, and a full disk; fails
+    /// where a promise is broken. Needs root or user namespaces, for a small tmpfs.
+    Soak,
 }
 
 impl Profile {
@@ -47,6 +50,8 @@ impl Profile {
             Self::Many => vec![load(200, 20.0, 30.0)],
             Self::Gateway => vec![load(100, 100.0, 60.0)],
             Self::Overload => vec![load(100, 500.0, 10.0)],
+            // It offers its own: see `soak`.
+            Self::Soak => Vec::new(),
             Self::Sweep => [50.0, 100.0, 200.0, 400.0]
                 .map(|rate| load(50, rate, 15.0))
                 .into(),

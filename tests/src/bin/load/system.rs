@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bus::server::{Server, ServerConfig};
+use e2e::disk::SmallDisk;
 use e2e::sandbox::SERVICES;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,12 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(15);
 
 /// What is started, and how.
+#[derive(Clone)]
 pub struct Setup {
-    fresnel: PathBuf,
+    pub fresnel: PathBuf,
     /// The five services as processes of their own.
     pub separate: bool,
     /// `key=value` pairs of the configuration.
-    set: Vec<String>,
+    pub set: Vec<String>,
 }
 
 impl Setup {
@@ -83,27 +85,58 @@ impl System {
     /// Starts it on `dir` and waits until it is ready.
     pub async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
         let spawned = Instant::now();
-        let mut system = if setup.separate {
+        let system = if setup.separate {
             Self::spawn_services(setup, dir).await?
         } else {
-            let data = dir.join("data");
-            let args = ["up", "--ephemeral", "--data-dir"];
-            let mut command = Command::new(&setup.fresnel);
-            command.args(args).arg(&data);
-            setup.configure(&mut command);
-            let up = Running::spawn("fresnel up", command, dir)?;
-            Self {
-                running: vec![up],
-                nats: None,
-                ports: Map::new(),
-                started_in: Duration::ZERO,
-            }
+            Self::spawn_up(
+                setup,
+                Command::new(&setup.fresnel),
+                &dir.join("data"),
+                &[],
+                dir,
+            )?
         };
-        for running in &mut system.running {
-            system.ports.extend(running.ready().await?);
+        system.ready(spawned).await
+    }
+
+    /// Starts `fresnel up` with its data on a small disk, and more arguments; waits until it is ready.
+    pub async fn on_disk(
+        setup: &Setup,
+        disk: &SmallDisk,
+        more: &[String],
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let spawned = Instant::now();
+        let command = disk.command(&setup.fresnel);
+        Self::spawn_up(setup, command, disk.dir(), more, dir)?
+            .ready(spawned)
+            .await
+    }
+
+    fn spawn_up(
+        setup: &Setup,
+        mut command: Command,
+        data: &Path,
+        more: &[String],
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        command.args(["up", "--ephemeral", "--data-dir"]).arg(data);
+        command.args(more);
+        setup.configure(&mut command);
+        Ok(Self {
+            running: vec![Running::spawn("fresnel up", command, dir)?],
+            nats: None,
+            ports: Map::new(),
+            started_in: Duration::ZERO,
+        })
+    }
+
+    async fn ready(mut self, spawned: Instant) -> anyhow::Result<Self> {
+        for running in &mut self.running {
+            self.ports.extend(running.ready().await?);
         }
-        system.started_in = spawned.elapsed();
-        Ok(system)
+        self.started_in = spawned.elapsed();
+        Ok(self)
     }
 
     async fn spawn_services(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
@@ -178,6 +211,15 @@ impl System {
             all.push(("nats-server".into(), nats.pid()));
         }
         Ok(all)
+    }
+
+    /// The process of that name that we started.
+    pub fn process(&self, name: &str) -> anyhow::Result<u32> {
+        let running = self.running.iter().find(|running| running.name == name);
+        Ok(running
+            .with_context(|| format!("{name} was not started"))?
+            .child
+            .id())
     }
 
     /// SIGTERM, in reverse order of starting, and the end of each.

@@ -98,6 +98,27 @@ async fn whatever_ends_a_calibration_is_said_and_the_next_one_can_begin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_gateway_leaves_a_calibration_alone() {
+    let mut sandbox = Sandbox::start().await;
+    sandbox.create("lamp", "hall", "adr018:7").await;
+    let stream = Stream::of(&sandbox, room("empty", 7));
+    let running = start(&sandbox, request(KIND, 60.0)).await.unwrap();
+    gathering(&sandbox, &running).await;
+    let other = sandbox.another("other").await;
+    let steps = told(&sandbox.bus, &running).await;
+    assert!(
+        !steps.iter().any(|step| step.starts_with("failed")),
+        "{steps:?}"
+    );
+    cancel(&sandbox, &running).await;
+    let (code, reason, _) = end(&sandbox, &running).await;
+    assert_eq!((code, &*reason), (Code::Cancelled, "cancelled"));
+    other.stop().await;
+    stream.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_zone_what_could_be_measured_is_kept() {
     let mut sandbox = Sandbox::start().await;
     sandbox.create("lamp", "hall", "adr018:7").await;
