@@ -12,6 +12,7 @@ mod anti_truth;
 mod breathing;
 mod links;
 mod movers;
+mod packed;
 mod presence;
 mod processing;
 mod recordings_of_rooms;
