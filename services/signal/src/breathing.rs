@@ -11,6 +11,7 @@ use csi::{Frame, SampleFormat};
 use dsp::breathing::{Breathing, Cell, Rate, Source, State, Unknown, Work};
 use dsp::gain::GainBlocks;
 use dsp::mover::{self, SteadyFinder};
+use dsp::split::Split;
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
@@ -170,14 +171,20 @@ impl Monitor {
         }
     }
 
-    /// Takes a frame and its row of normalised power.
-    pub fn push(&mut self, frame: &Frame, row: &[f32]) {
-        self.take(frame.receive_time_us, row, &frame.samples);
+    /// Takes a frame of that time: its row of normalised power, and its samples.
+    pub fn push(&mut self, work: &mut Work, time_us: i64, row: &[f32], split: &Split) {
+        let counted = self.history.push_in(work, time_us, row, split);
+        self.note(time_us, counted);
     }
 
-    /// Takes the row and the samples of a frame of that time.
+    /// The same, where the samples are not laid out yet.
     pub fn take(&mut self, time_us: i64, row: &[f32], samples: &[Complex32]) {
-        if self.history.push(time_us, row, samples) {
+        let counted = self.history.push(time_us, row, samples);
+        self.note(time_us, counted);
+    }
+
+    fn note(&mut self, time_us: i64, counted: bool) {
+        if counted {
             self.first_us.get_or_insert(time_us);
             self.began_us.get_or_insert(time_us);
         }

@@ -193,7 +193,7 @@ impl Device {
                     return Fate::Late;
                 }
                 if let Some(link) = link {
-                    link.repeat(frame, slot);
+                    link.repeat(frame, slot, bench);
                 }
                 return Fate::Repeated;
             }
@@ -211,7 +211,7 @@ impl Device {
         let announced = published.announced.then_some(published.frame_id);
         match self
             .link(settings, frame, slot)
-            .map(|link| link.push(frame, slot, announced))
+            .map(|link| link.push(frame, slot, announced, bench))
         {
             Some(Ok(Taken::Row { quality, complete })) => Fate::Taken {
                 quality,

@@ -1,11 +1,12 @@
 //! The frames of one link that its windows still need.
 
+use dsp::split::Split;
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Numbers kept for one link at most: 16 MB.
-const MOST_NUMBERS: usize = 4 << 20;
+/// Numbers kept for one link at most: 8 MB in a link's ring, 16 MB in [`Rows`].
+pub const MOST_NUMBERS: usize = 4 << 20;
 /// One row in so many may lie dropped in front before the rest moves up.
 const KEPT_FOR_EACH: usize = 8;
 
@@ -114,6 +115,43 @@ fn make_room(values: &mut Vec<f32>, more: usize) {
     }
 }
 
+/// Samples by their length: numbers of modulus 1, or 0 where there is none.
+#[derive(Debug, Default)]
+pub struct Phasors {
+    /// 1 / length of each sample.
+    scales: Vec<f32>,
+    re: Vec<f32>,
+    im: Vec<f32>,
+}
+
+impl Phasors {
+    /// Takes those of a frame.
+    pub fn take(&mut self, split: &Split) {
+        let scale = |power: &f32| {
+            let scale = power.sqrt().recip();
+            if *power > 0.0 { scale } else { 0.0 }
+        };
+        self.scales.clear();
+        self.scales.extend(split.power().iter().map(scale));
+        let scaled = |(part, scale): (&f32, &f32)| part * scale;
+        self.re.clear();
+        self.re
+            .extend(split.re().iter().zip(&self.scales).map(scaled));
+        self.im.clear();
+        self.im
+            .extend(split.im().iter().zip(&self.scales).map(scaled));
+    }
+
+    /// The turn from each to the next.
+    fn turns(&self) -> impl Iterator<Item = Complex32> + '_ {
+        let one = self.re.iter().zip(&self.im);
+        let next = self.re.iter().skip(1).zip(self.im.iter().skip(1));
+        one.zip(next).map(|((re, im), (next_re, next_im))| {
+            Complex32::new(re * next_re + im * next_im, re * next_im - im * next_re)
+        })
+    }
+}
+
 /// How steady the phase between neighbouring subcarriers is: sums of unit phasors, hop by hop.
 ///
 /// The phase of one subcarrier against its neighbour does not see the receiver's random common phase. Its circular
@@ -124,11 +162,26 @@ pub struct PhaseSteadiness {
     hops: std::collections::VecDeque<(i64, u32, Vec<Complex32>)>,
     #[serde(skip)]
     spare: Vec<Vec<Complex32>>,
+    /// In use where the caller has no memory that links share.
+    #[serde(skip)]
+    own: (Split, Phasors),
 }
 
 impl PhaseSteadiness {
     /// Adds a frame of the hop `slot`; `places` are the valid samples in order.
     pub fn push(&mut self, slot: i64, samples: &[Complex32], places: &[usize]) {
+        let (mut split, mut phasors) = std::mem::take(&mut self.own);
+        split.clear();
+        for place in places {
+            split.extend(samples.get(*place..=*place).unwrap_or_default());
+        }
+        phasors.take(&split);
+        self.add(slot, &phasors);
+        self.own = (split, phasors);
+    }
+
+    /// Adds a frame of the hop `slot`.
+    pub fn add(&mut self, slot: i64, phasors: &Phasors) {
         if self
             .hops
             .back()
@@ -136,24 +189,16 @@ impl PhaseSteadiness {
         {
             let mut sums = self.spare.pop().unwrap_or_default();
             sums.clear();
-            sums.resize(places.len().saturating_sub(1), Complex32::default());
+            sums.resize(phasors.re.len().saturating_sub(1), Complex32::default());
             self.hops.push_back((slot, 0, sums));
         }
         let Some((_, frames, sums)) = self.hops.back_mut() else {
             return;
         };
         *frames += 1;
-        let pairs = places.iter().zip(places.iter().skip(1));
-        for (sum, (one, next)) in sums.iter_mut().zip(pairs) {
-            let (Some(one), Some(next)) = (samples.get(*one), samples.get(*next)) else {
-                continue;
-            };
-            let turn = one.conj() * next;
-            let length = turn.norm();
-            if length > 0.0 {
-                *sum += turn / length;
-            }
-        }
+        sums.iter_mut()
+            .zip(phasors.turns())
+            .for_each(|(sum, turn)| *sum += turn);
     }
 
     /// Forgets the hops before `slot`.
@@ -187,7 +232,8 @@ impl PhaseSteadiness {
             hops()
                 .filter_map(|(_, _, sums)| sums.get(k))
                 .sum::<Complex32>()
-                .norm()
+                .norm_sqr()
+                .sqrt()
         };
         let mean = (0..width).map(length).sum::<f32>() / (width as f32 * frames as f32);
         Some((1.0 - mean).clamp(0.0, 1.0))

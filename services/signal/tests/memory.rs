@@ -16,11 +16,8 @@ mod links;
 
 use links::{Links, RATE_HZ, SHAPES};
 
-/// Bytes that a link may hold, by its antennas and subcarriers: a megabyte. Of the widest the rows of a window of two seconds
-/// alone take 0.8 MB.
-fn most(shape: (u8, u16)) -> i64 {
-    if shape == (4, 256) { 3 << 19 } else { 1 << 20 }
-}
+/// Bytes that a link may hold.
+const MOST: i64 = 1 << 20;
 
 /// Bytes held after so many more seconds of so many links, and the most of them meanwhile.
 fn pass(pipeline: &mut Pipeline, links: &mut Links, count: usize, seconds: usize) -> (i64, u64) {
@@ -49,7 +46,7 @@ fn a_link_holds_no_more_than_a_megabyte_and_does_not_grow() {
         println!(
             "{shape:?}: {each} bytes for each link more, {one} with the first (at most {most_of_one}); {later} more later"
         );
-        assert!(each < most(shape), "{shape:?}: {each} bytes");
+        assert!(each < MOST, "{shape:?}: {each} bytes");
         // What is decided in a hop is in use for a moment.
         assert!(
             later <= 0 && most_later < 32 << 10,

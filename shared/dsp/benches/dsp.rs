@@ -15,14 +15,19 @@ use dsp::activity::Extractor;
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::breathing::Breathing;
 use dsp::butterworth::{self, Filter};
+use dsp::clock::RegularClock;
+use dsp::cusum::{Cusum, Drift};
 use dsp::doppler::{Doppler, Shape};
 use dsp::gain::GainBlocks;
 use dsp::hampel::{Scratch, hampel};
 use dsp::motion::MotionMeter;
+use dsp::mover::SteadyFinder;
 use dsp::pca::Pca;
-use dsp::phase::{Line, Phases, Sanitizer, conjugate_product};
+use dsp::phase::{Line, Phases, Sanitizer, conjugate_product, ratio};
 use dsp::select::Selector;
 use dsp::speed::SpeedMeter;
+use dsp::split::Split;
+use dsp::tone::ToneFinder;
 use num_complex::Complex32;
 
 const FRAMES: usize = 200;
@@ -123,9 +128,11 @@ fn stages(criterion: &mut Criterion) {
             });
         });
         let mut extractor = Extractor::new(&room.subcarriers, antennas);
-        let mut powers = Vec::new();
         let mut features = Vec::new();
+        let (mut split, mut scales, mut packed) = (Split::default(), Vec::new(), Vec::new());
         more_stages(criterion, &name, &room, series, &blocks);
+        stages_of_the_live_path(criterion, &name, &room, series, &blocks);
+        stages_of_recordings(criterion, &name, &room, series);
         let mut dopplers = Doppler::new(STREAMS, Shape::at(100.0)).unwrap();
         let mut breathing = Breathing::new(&blocks, antennas, &[]);
         let mut clock_us = 0;
@@ -136,10 +143,10 @@ fn stages(criterion: &mut Criterion) {
             |b| {
                 b.iter(|| {
                     for (frame, time) in room.frames[..FRAMES_PER_HOP].iter().zip(&times_us) {
-                        let _ = blocks.normalise(black_box(frame), &mut row);
-                        powers.clear();
-                        powers.extend(frame.iter().map(Complex32::norm_sqr));
-                        extractor.push(*time, &powers, &room.valid);
+                        let _ = blocks.split(black_box(frame), &mut split);
+                        let _ = blocks.normalise_split(&split, &mut row, &mut scales);
+                        blocks.pack(&split, &mut row, &mut scales, &mut packed);
+                        extractor.push(*time, split.power(), &room.valid);
                         streams.clear();
                         streams.extend(row.iter().step_by(width.div_ceil(STREAMS)).take(STREAMS));
                         streams.resize(STREAMS, 0.0);
@@ -248,6 +255,103 @@ fn more_stages(
     }
     criterion.bench_function(&format!("breathing, per window of 60 s/{name}"), |b| {
         b.iter(|| breathing.estimate(black_box(clock_us), 60.0, true));
+    });
+}
+
+/// The rest of what the service does with a frame, and with a window.
+fn stages_of_the_live_path(
+    criterion: &mut Criterion,
+    name: &str,
+    room: &Room,
+    series: Series<'_>,
+    blocks: &GainBlocks,
+) {
+    let frame = &room.frames[7];
+    let mut split = Split::default();
+    criterion.bench_function(&format!("split, per frame/{name}"), |b| {
+        b.iter(|| blocks.split(black_box(frame), &mut split));
+    });
+    let (mut row, mut scales, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+    criterion.bench_function(&format!("gain of a split frame, packed/{name}"), |b| {
+        b.iter(|| {
+            let gain = blocks.normalise_split(black_box(&split), &mut row, &mut scales);
+            blocks.pack(&split, &mut row, &mut scales, &mut packed);
+            gain
+        });
+    });
+    let mut rows = Vec::new();
+    criterion.bench_function(&format!("unpack, one row/{name}"), |b| {
+        b.iter(|| {
+            rows.clear();
+            blocks.unpack(black_box(&packed), &scales, &mut rows);
+        });
+    });
+    let mut extractor = Extractor::new(&room.subcarriers, room.antennas);
+    let powers: Vec<f32> = frame.iter().map(Complex32::norm_sqr).collect();
+    let mut clock_us = 0;
+    criterion.bench_function(&format!("activity, per frame/{name}"), |b| {
+        b.iter(|| {
+            clock_us += PERIOD_US;
+            extractor.push(clock_us, black_box(&powers), &room.valid)
+        });
+    });
+    let mut extractor = Extractor::new(&room.subcarriers, room.antennas);
+    for (frame, time) in room.frames.iter().zip(series.times_us) {
+        let powers: Vec<f32> = frame.iter().map(Complex32::norm_sqr).collect();
+        extractor.push(*time, &powers, &room.valid);
+    }
+    let mut features = Vec::new();
+    criterion.bench_function(&format!("activity, per window of 200/{name}"), |b| {
+        b.iter(|| extractor.window(0, black_box(2_000_000), &mut features));
+    });
+    let mut tones = ToneFinder::default();
+    criterion.bench_function(&format!("tone, per window of 200/{name}"), |b| {
+        b.iter(|| tones.analyse(black_box(series), PERIOD_US as f64));
+    });
+    let mut breathing = Breathing::new(blocks, room.antennas, &[]);
+    for turn in 0..5000 {
+        let place = turn % FRAMES * series.width;
+        let row = &series.rows[place..place + series.width];
+        breathing.push(turn as i64 * PERIOD_US, row, &[]);
+    }
+    let mut finder = SteadyFinder::default();
+    let end_us = 5000 * PERIOD_US;
+    criterion.bench_function(&format!("steady mover, searched in 45 s/{name}"), |b| {
+        b.iter(|| breathing.steady(black_box(end_us), None, &mut finder));
+    });
+    criterion.bench_function(&format!("steady mover, known, in 45 s/{name}"), |b| {
+        b.iter(|| breathing.steady(black_box(end_us), Some(1.1), &mut finder));
+    });
+}
+
+/// What pipelines over recordings and calibrations add.
+fn stages_of_recordings(criterion: &mut Criterion, name: &str, room: &Room, series: Series<'_>) {
+    let frame = &room.frames[7];
+    let each = room.subcarriers.len();
+    let mut quotient = Vec::new();
+    criterion.bench_function(&format!("csi ratio, one pair/{name}"), |b| {
+        b.iter(|| {
+            let (one, other) = (&frame[..each], &frame[frame.len() - each..]);
+            ratio(black_box(one), other, &mut quotient)
+        });
+    });
+    let mut clock = RegularClock::default();
+    criterion.bench_function(&format!("regular clock, per window of 200/{name}"), |b| {
+        b.iter(|| {
+            clock.lay(black_box(series.times_us), PERIOD_US as f64, 2048);
+            let columns = 0..series.width;
+            let ticks = columns.flat_map(|k| clock.column(series.rows, series.width, k));
+            ticks.flatten().sum::<f32>()
+        });
+    });
+    let (mut cusum, mut drift) = (Cusum::new(0.5, 5.0), Drift::new(10.0, 0.01));
+    criterion.bench_function(&format!("cusum and drift, one row/{name}"), |b| {
+        b.iter(|| {
+            for value in black_box(&series.rows[..series.width]) {
+                drift.push(*value, 0.01);
+                cusum.push(*value);
+            }
+        });
     });
 }
 

@@ -35,8 +35,12 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use course::Course;
 use statistics::Statistics;
+
+use crate::lanes;
 
 /// Name and version of the layout of the features.
 pub const SCHEMA: &str = "activity-features/1";
@@ -120,7 +124,10 @@ pub struct Extractor {
     /// Ring of cells; cell `i` of the grid lies at `i` modulo their number.
     cells: Vec<Cell>,
     /// Sums of normalised amplitude, a row of `samples` for each cell.
-    sums: Vec<f64>,
+    sums: Vec<f32>,
+    /// The valid samples of each gain block that has any, as ranges of neighbours.
+    runs: Vec<Vec<Range<usize>>>,
+    scales: Vec<f32>,
     newest: Option<i64>,
     scratch: Statistics,
 }
@@ -161,6 +168,8 @@ impl Extractor {
             valid: Vec::new(),
             cells: vec![EMPTY; cells.clamp(MIN_CELLS, MAX_CELLS)],
             sums: Vec::new(),
+            runs: Vec::new(),
+            scales: Vec::new(),
             newest: None,
             scratch: Statistics::default(),
         }
@@ -188,7 +197,7 @@ impl Extractor {
             }
             newest => self.newest = Some(newest.map_or(index, |n| n.max(index))),
         }
-        if !self.normalisable(powers) {
+        if !self.normalise(powers) {
             return false;
         }
         let slot = index.rem_euclid(reach) as usize;
@@ -204,21 +213,14 @@ impl Extractor {
             row.fill(0.0);
         }
         cell.frames += 1;
-        for range in ranges(&self.blocks, samples) {
-            let (Some(row), Some(powers), Some(valid)) = (
-                row.get_mut(range.clone()),
-                powers.get(range.clone()),
-                self.valid.get(range),
-            ) else {
-                continue;
-            };
-            let Some(mean) = mean_power(powers, valid) else {
-                continue;
-            };
-            let scale = 1.0 / mean;
-            for ((sum, &power), &valid) in row.iter_mut().zip(powers).zip(valid) {
-                if valid {
-                    *sum += f64::from((power * scale).sqrt());
+        for (runs, scale) in self.runs.iter().zip(&self.scales) {
+            for run in runs {
+                let (Some(row), Some(powers)) = (row.get_mut(run.clone()), powers.get(run.clone()))
+                else {
+                    continue;
+                };
+                for (sum, power) in row.iter_mut().zip(powers) {
+                    *sum += (power * scale).sqrt();
                 }
             }
         }
@@ -322,19 +324,35 @@ impl Extractor {
             .extend(valid.iter().copied().cycle().take(samples));
         self.sums.clear();
         self.sums.resize(self.cells.len() * samples, 0.0);
+        let blocks = ranges(&self.blocks, samples).map(|block| runs(&self.valid, block));
+        // A block without a valid sample has no gain to take out, and no part in the features.
+        self.runs = blocks.filter(|runs| !runs.is_empty()).collect();
     }
 
-    fn normalisable(&self, powers: &[f32]) -> bool {
-        ranges(&self.blocks, self.samples).all(|range| {
-            match (powers.get(range.clone()), self.valid.get(range)) {
-                // A block without a valid sample has no gain to take out, and no part in the features.
-                (Some(powers), Some(valid)) => {
-                    valid.iter().all(|v| !v) || mean_power(powers, valid).is_some()
-                }
-                _ => false,
-            }
-        })
+    /// Finds what the powers of each gain block are to be multiplied by. Gives false where one has no power, or a value is not
+    /// a number.
+    fn normalise(&mut self, powers: &[f32]) -> bool {
+        self.scales.clear();
+        for runs in &self.runs {
+            let Some(mean) = mean_power(powers, runs) else {
+                return false;
+            };
+            self.scales.push(1.0 / mean);
+        }
+        true
     }
+}
+
+/// The valid samples of a block as ranges of neighbours.
+fn runs(valid: &[bool], block: Range<usize>) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for place in block.filter(|place| valid.get(*place) == Some(&true)) {
+        match runs.last_mut() {
+            Some(run) if run.end == place => run.end += 1,
+            _ => runs.push(place..place + 1),
+        }
+    }
+    runs
 }
 
 /// First sample of each gain block of a frame with `antennas` times `subcarriers` samples: each antenna has its own amplifier,
@@ -361,7 +379,7 @@ pub fn gain_blocks(subcarriers: &[i16], antennas: usize) -> Vec<usize> {
 }
 
 /// The blocks as ranges of samples; what lies past the last block's start belongs to it.
-fn ranges(blocks: &[usize], samples: usize) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+fn ranges(blocks: &[usize], samples: usize) -> impl Iterator<Item = Range<usize>> + '_ {
     let ends = blocks
         .iter()
         .skip(1)
@@ -375,17 +393,16 @@ fn ranges(blocks: &[usize], samples: usize) -> impl Iterator<Item = std::ops::Ra
         .filter(|r| !r.is_empty())
 }
 
-/// Mean power over the valid samples; none where there is no power or a value is not a number.
-fn mean_power(powers: &[f32], valid: &[bool]) -> Option<f32> {
-    let (mut sum, mut count) = (0.0_f32, 0_u32);
-    for (&power, &valid) in powers.iter().zip(valid) {
-        if valid {
-            sum += power.max(0.0);
-            if power.is_nan() {
-                return None;
-            }
-            count += 1;
+/// Mean power over these samples; none where there is no power or a value is not a number.
+fn mean_power(powers: &[f32], runs: &[Range<usize>]) -> Option<f32> {
+    let (mut sum, mut count) = (0.0_f32, 0);
+    for run in runs {
+        let powers = powers.get(run.clone())?;
+        if lanes::sum(powers, |power: f32| u32::from(power.is_nan())) > 0 {
+            return None;
         }
+        sum += lanes::sum(powers, |power: f32| power.max(0.0));
+        count += powers.len();
     }
     let mean = sum / count.max(1) as f32;
     (mean.is_normal() && mean.is_finite()).then_some(mean)

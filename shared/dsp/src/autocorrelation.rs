@@ -6,11 +6,15 @@
 //! `T` frames of pure noise the mean autocorrelation has mean 0 and a variance of about `1 / (T K')`, where `K'` is the
 //! number of subcarriers that fluctuate independently.
 //!
-//! A window is evaluated whole, in one pass over contiguous rows with sums in `f64`: there are no running sums that could
-//! drift, and a window has the same value whether or not anything was seen before it.
+//! A window is evaluated whole: there are no running sums that could drift, and a window has the same value whether or not
+//! anything was seen before it.
+
+mod sums;
 
 use crate::hampel::median;
+use crate::lanes;
 use crate::motion::LEAST_FLUCTUATION;
+use sums::{Counted, Sums};
 
 /// Rows of normalised power with their times.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +78,7 @@ const STILL: f64 = 1e-11;
 /// Sums of one window; keeps its memory from one window to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Autocorrelation {
-    means: [Vec<f64>; 2],
-    variance: Vec<f64>,
-    covariance: Vec<f64>,
-    neighbour: Vec<f64>,
-    /// Deviations from the mean of the row at hand and of the one before.
-    deviations: [Vec<f64>; 2],
+    sums: Sums,
     differences: Vec<f32>,
 }
 
@@ -98,57 +97,9 @@ impl Autocorrelation {
         floor: f64,
         against: Option<&[f64]>,
     ) -> Option<FirstLag> {
-        let width = series.width;
-        let counts = self.means(series, &part);
-        self.variance.clear();
-        self.variance.resize(width, 0.0);
-        self.covariance.clear();
-        self.covariance.resize(width, 0.0);
-        self.neighbour.clear();
-        self.neighbour.resize(width.saturating_sub(APART), 0.0);
-        let [first, second] = &self.means;
-        let [own, before] = &mut self.deviations;
-        let mut pairs = 0_usize;
-        let mut previous: Option<(Part, i64)> = None;
-        for (index, (row, time)) in series.iter().zip(series.times_us).enumerate() {
-            let of = part(index);
-            let mean = match of {
-                Part::Out => {
-                    previous = None;
-                    continue;
-                }
-                Part::First => first,
-                Part::Second => second,
-            };
-            own.clear();
-            own.extend(
-                row.iter()
-                    .zip(mean)
-                    .map(|(value, mean)| f64::from(*value) - mean),
-            );
-            for (sum, own) in self.variance.iter_mut().zip(&*own) {
-                *sum += own * own;
-            }
-            for ((sum, own), beside) in self
-                .neighbour
-                .iter_mut()
-                .zip(&*own)
-                .zip(own.iter().skip(APART))
-            {
-                *sum += own * beside;
-            }
-            if let Some((same, at)) = previous
-                && same == of
-                && (time.saturating_sub(at)) as f64 <= longest_us
-            {
-                pairs += 1;
-                for ((sum, own), before) in self.covariance.iter_mut().zip(&*own).zip(&*before) {
-                    *sum += own * before;
-                }
-            }
-            std::mem::swap(own, before);
-            previous = Some((of, *time));
-        }
+        let (counts, pairs) = self.count(series, part, longest_us);
+        self.sums.take(series, counts);
+        let [first, second] = &self.sums.means;
         let rows = counts[0] + counts[1];
         if pairs == 0 || rows == 0 {
             return None;
@@ -159,12 +110,9 @@ impl Autocorrelation {
         };
         let share = counts[0] as f64 / rows as f64;
         let mean = |means: &[f64], index: usize| means.get(index).copied().unwrap_or_default();
-        for (index, (variance, covariance)) in self
-            .variance
-            .iter_mut()
-            .zip(&mut self.covariance)
-            .enumerate()
-        {
+        let sums = self.sums.variance.iter_mut();
+        let sums = sums.zip(&mut self.sums.covariance);
+        for (index, (variance, covariance)) in sums.enumerate() {
             *variance /= rows as f64;
             *covariance /= pairs as f64;
             if *covariance > 0.0 {
@@ -196,8 +144,8 @@ impl Autocorrelation {
 
     /// Mean correlation of subcarriers [`APART`] columns apart, where both change and neither is in a null.
     fn neighbours(&self, rows: usize, share: f64, floor: f64, against: Option<&[f64]>) -> f64 {
-        let [first, second] = &self.means;
-        let reference = against.unwrap_or(&self.variance);
+        let [first, second] = &self.sums.means;
+        let reference = against.unwrap_or(&self.sums.variance);
         let usable = |index: usize| {
             let of = |values: &[f64]| values.get(index).copied().unwrap_or_default();
             let level = share * of(first) + (1.0 - share) * of(second);
@@ -205,7 +153,7 @@ impl Autocorrelation {
             (level >= NULL && variance > STILL).then_some(variance)
         };
         let (mut sum, mut count) = (0.0, 0_u32);
-        for (index, total) in self.neighbour.iter().enumerate() {
+        for (index, total) in self.sums.neighbour.iter().enumerate() {
             if let (Some(one), Some(other)) = (usable(index), usable(index + APART)) {
                 let mut covariance = total / rows as f64;
                 if covariance > 0.0 {
@@ -221,39 +169,48 @@ impl Autocorrelation {
     /// The variance of each subcarrier in the latest [`first_lag`](Self::first_lag).
     #[must_use]
     pub fn variances(&self) -> &[f64] {
-        &self.variance
+        &self.sums.variance
     }
 
-    fn means(&mut self, series: Series<'_>, part: &impl Fn(usize) -> Part) -> [usize; 2] {
-        let [first, second] = &mut self.means;
-        for means in [&mut *first, &mut *second] {
-            means.clear();
-            means.resize(series.width, 0.0);
-        }
-        let mut counts = [0_usize; 2];
-        let [of_first, of_second] = &mut counts;
-        for (index, row) in series.iter().enumerate() {
-            let sums = match part(index) {
-                Part::Out => continue,
-                Part::First => {
-                    *of_first += 1;
-                    &mut *first
+    /// Lists the rows that count; gives how many of each part, and how many pairs.
+    fn count(
+        &mut self,
+        series: Series<'_>,
+        part: impl Fn(usize) -> Part,
+        longest_us: f64,
+    ) -> ([usize; 2], usize) {
+        self.sums.counted.clear();
+        let (mut counts, mut pairs) = ([0, 0], 0);
+        let mut previous: Option<(Part, i64)> = None;
+        for (index, (_, time)) in series.iter().zip(series.times_us).enumerate() {
+            let of = part(index);
+            let [first, second] = &mut counts;
+            match of {
+                Part::Out => {
+                    previous = None;
+                    continue;
                 }
-                Part::Second => {
-                    *of_second += 1;
-                    &mut *second
-                }
-            };
-            sums.iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        for (means, count) in [(first, *of_first), (second, *of_second)] {
-            if count > 0 {
-                means.iter_mut().for_each(|mean| *mean /= count as f64);
+                Part::First => *first += 1,
+                Part::Second => *second += 1,
             }
+            let paired = previous.is_some_and(|(same, at)| {
+                same == of && time.saturating_sub(at) as f64 <= longest_us
+            });
+            pairs += usize::from(paired);
+            self.sums.counted.push(Counted {
+                index,
+                second: of == Part::Second,
+                paired,
+            });
+            previous = Some((of, *time));
         }
-        counts
+        (counts, pairs)
+    }
+
+    /// The mean of each subcarrier over the rows of [`Part::First`] in the latest [`first_lag`](Self::first_lag).
+    pub(crate) fn means(&self) -> &[f64] {
+        let [first, _] = &self.sums.means;
+        first
     }
 
     /// How evenly the change is spread over time: the median over pairs of neighbouring frames of
@@ -282,8 +239,7 @@ impl Autocorrelation {
 
 /// Mean square difference of two rows.
 pub(crate) fn distance(one: &[f32], other: &[f32]) -> f32 {
-    let sum: f32 = one.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum();
-    sum / one.len().max(1) as f32
+    lanes::sum_pairs(one, other, |a: f32, b: f32| (a - b) * (a - b)) / one.len().max(1) as f32
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@
 //! The gates were chosen on the recordings that the tests name: a phantom, a person, empty rooms and rooms with movement.
 
 mod cells;
+mod pair;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,10 @@ use num_complex::Complex32;
 
 use crate::gain::GainBlocks;
 use crate::mover::{self, Steady, SteadyFinder};
+use crate::split::Split;
 pub use cells::Cell;
-use cells::Cells;
+use cells::{Cells, Ticks};
+use pair::Pair;
 pub use rate::{Period, RateFinder};
 
 /// Ticks per second of the regular clock.
@@ -143,15 +146,12 @@ pub struct Breathing {
     cells: Cells,
     /// First and end place in the row of each group.
     groups: Vec<(usize, usize)>,
+    /// Values of every group, where all are alike and next to each other.
+    alike: Option<usize>,
     pairs: Vec<Pair>,
-    /// Samples of a frame, and of one antenna.
-    samples: usize,
-    each: usize,
-    /// Valid positions of one antenna.
-    valid: Vec<usize>,
-    width: usize,
-    values: Vec<f32>,
-    product: Vec<Complex32>,
+    blocks: GainBlocks,
+    /// Valid samples of one antenna.
+    valid: usize,
     previous_us: Option<i64>,
     work: Work,
 }
@@ -161,14 +161,11 @@ pub struct Breathing {
 pub struct Work {
     finder: RateFinder,
     streams: Vec<f32>,
-}
-
-#[derive(Debug)]
-struct Pair {
-    first: usize,
-    second: usize,
-    mean: Vec<Complex32>,
-    frames: f32,
+    ticks: Ticks,
+    /// What a frame gives to each stream.
+    values: Vec<f32>,
+    product: Split,
+    split: Split,
 }
 
 /// What a [`Breathing`] rests on: enough to go on as if it had never stopped.
@@ -209,35 +206,21 @@ impl Breathing {
             groups.extend((0..count).map(|i| (edge(i), edge(i + 1))));
             begin = *end;
         }
-        let each = blocks.samples() / antennas.max(1);
-        let valid: Vec<usize> = blocks
-            .places()
-            .iter()
-            .copied()
-            .filter(|p| *p < each)
-            .collect();
+        let valid = blocks.width() / antennas.max(1);
         let there = |pair: &&(usize, usize)| pair.0.max(pair.1) < antennas && pair.0 != pair.1;
         let pairs: Vec<Pair> = pairs
             .iter()
             .filter(there)
             .take(MOST_PAIRS)
-            .map(|(first, second)| Pair {
-                first: first * each,
-                second: second * each,
-                mean: vec![Complex32::default(); valid.len()],
-                frames: 0.0,
-            })
+            .map(|(first, second)| Pair::new(first * valid, second * valid, valid))
             .collect();
         Self {
             cells: Cells::new(groups.len(), pairs.len()),
-            values: Vec::with_capacity(groups.len() + 2 * pairs.len()),
-            product: Vec::with_capacity(valid.len()),
+            alike: alike(&groups),
             groups,
             pairs,
-            samples: blocks.samples(),
-            each,
             valid,
-            width: blocks.width(),
+            blocks: blocks.clone(),
             previous_us: None,
             work: Work::default(),
         }
@@ -247,36 +230,53 @@ impl Breathing {
     /// where there is no pair). Gives whether it counted: a row or samples of another size, or a time more than a window
     /// before the last, do not; a clock that jumps back further begins anew.
     pub fn push(&mut self, time_us: i64, row: &[f32], samples: &[Complex32]) -> bool {
-        if row.len() != self.width || row.iter().any(|x| !x.is_finite()) {
+        let mut split = std::mem::take(&mut self.work.split);
+        let fits = self.pairs.is_empty() || self.blocks.split(samples, &mut split).is_ok();
+        let counted = fits && self.take(time_us, row, &split);
+        self.work.split = split;
+        counted
+    }
+
+    /// As [`push`](Self::push), of a frame that is [`split`](GainBlocks::split) already, in memory that several links share.
+    pub fn push_in(&mut self, work: &mut Work, time_us: i64, row: &[f32], split: &Split) -> bool {
+        std::mem::swap(&mut self.work, work);
+        let counted = self.take(time_us, row, split);
+        std::mem::swap(&mut self.work, work);
+        counted
+    }
+
+    fn take(&mut self, time_us: i64, row: &[f32], split: &Split) -> bool {
+        let finite = |all: bool, value: &f32| all & value.is_finite();
+        if row.len() != self.blocks.width() || !row.iter().fold(true, finite) {
             return false;
         }
-        if !self.pairs.is_empty() && samples.len() != self.samples {
+        if !self.pairs.is_empty() && split.len() != self.blocks.width() {
             return false;
         }
-        self.values.clear();
-        for (begin, end) in &self.groups {
-            let group = row.get(*begin..*end).unwrap_or_default();
-            let mean = group.iter().sum::<f32>() / group.len().max(1) as f32;
-            self.values.push(mean);
+        let values = &mut self.work.values;
+        values.clear();
+        match self.alike {
+            // The usual size, known to the compiler.
+            Some(GROUP) => {
+                let (groups, _) = row.as_chunks::<GROUP>();
+                values.extend(groups.iter().map(|group| mean(group)));
+            }
+            Some(size) => values.extend(row.chunks_exact(size).map(mean)),
+            None => values.extend(
+                self.groups
+                    .iter()
+                    .map(|(begin, end)| mean(row.get(*begin..*end).unwrap_or_default())),
+            ),
         }
         let elapsed = self.previous_us.map_or(0, |at| time_us.saturating_sub(at));
         self.previous_us = Some(time_us);
         let follow = (elapsed.max(0) as f64 * 1e-6 / MEAN_S) as f32;
         for pair in &mut self.pairs {
-            let antenna = |first: usize| samples.get(first..first + self.each);
-            let (Some(one), Some(other)) = (antenna(pair.first), antenna(pair.second)) else {
-                return false;
-            };
-            self.product.clear();
-            self.product.extend(self.valid.iter().filter_map(|k| {
-                let (one, other) = (one.get(*k)?, other.get(*k)?);
-                Some(one * other.conj())
-            }));
-            let phase = pair.deviation(&self.product, follow);
-            self.values.push(phase.re);
-            self.values.push(phase.im);
+            let (re, im) = pair.push(split, follow, &mut self.work.product);
+            values.push(re);
+            values.push(im);
         }
-        self.cells.push(time_us, &self.values)
+        self.cells.push(time_us, values)
     }
 
     /// The rate over the last `window_s` seconds before `end_us` (cut to [`LONGEST_WINDOW_S`]), or why there is none.
@@ -289,7 +289,7 @@ impl Breathing {
             return Err(Unknown::Moving);
         }
         let window_s = window_s.min(LONGEST_WINDOW_S);
-        let window = self.cells.window(end_us, window_s)?;
+        let window = self.cells.window(end_us, window_s, &mut self.work.ticks)?;
         if window.coverage < LEAST_COVERAGE {
             return Err(Unknown::Gaps {
                 coverage: window.coverage,
@@ -298,8 +298,14 @@ impl Breathing {
         let mut best: Result<Rate, Unknown> = Err(Unknown::Silent);
         for source in [Source::Amplitude, Source::Phase] {
             let scatter = match source {
-                Source::Amplitude => self.cells.amplitudes(&mut self.work.streams),
-                Source::Phase => self.cells.phases(&mut self.work.streams),
+                Source::Amplitude => {
+                    let streams = &mut self.work.streams;
+                    self.cells.amplitudes(&mut self.work.ticks, streams)
+                }
+                Source::Phase => {
+                    let streams = &mut self.work.streams;
+                    self.cells.phases(&mut self.work.ticks, streams)
+                }
             };
             let least = if window.frames_per_tick >= FRAMES_FOR_SCATTER {
                 LEAST_OF_SCATTER * scatter
@@ -309,7 +315,7 @@ impl Breathing {
             let found = self
                 .work
                 .finder
-                .find(&self.work.streams, self.cells.covered())
+                .find(&self.work.streams, self.work.ticks.covered())
                 .and_then(|period| judge(period, source, least));
             let found = found.map(|period| Rate {
                 bpm: 60.0 / period.period_s,
@@ -343,12 +349,14 @@ impl Breathing {
         known: Option<f64>,
         finder: &mut SteadyFinder,
     ) -> Option<Steady> {
-        let window = self.cells.window(end_us, mover::SPAN_S).ok()?;
+        let ticks = &mut self.work.ticks;
+        let window = self.cells.window(end_us, mover::SPAN_S, ticks).ok()?;
         if window.span_s < mover::SPAN_S - 0.5 || window.coverage < LEAST_COVERAGE {
             return None;
         }
-        let scatter = self.cells.amplitudes(&mut self.work.streams);
-        let ticks = self.cells.covered().len();
+        let streams = &mut self.work.streams;
+        let scatter = self.cells.amplitudes(&mut self.work.ticks, streams);
+        let ticks = self.work.ticks.covered().len();
         let frequency = match known {
             Some(known) => known,
             None => finder.search(&self.work.streams, ticks, RATE_HZ)?,
@@ -389,10 +397,7 @@ impl Breathing {
 
     /// The room is another than before: the slow means of the pairs begin anew, the frames stay.
     pub fn settle(&mut self) {
-        for pair in &mut self.pairs {
-            pair.mean.fill(Complex32::default());
-            pair.frames = 0.0;
-        }
+        self.pairs.iter_mut().for_each(Pair::clear);
     }
 
     /// What is to be kept; see [`resume`](Self::resume).
@@ -401,7 +406,7 @@ impl Breathing {
         let pairs = self.pairs.iter();
         State {
             cells: self.cells.kept(),
-            pairs: pairs.map(|pair| (pair.mean.clone(), pair.frames)).collect(),
+            pairs: pairs.map(Pair::state).collect(),
             previous_us: self.previous_us,
         }
     }
@@ -410,18 +415,14 @@ impl Breathing {
     /// forgotten.
     pub fn resume(&mut self, state: State) -> bool {
         let fits = state.pairs.len() == self.pairs.len()
-            && state
-                .pairs
-                .iter()
-                .all(|(mean, _)| mean.len() == self.valid.len())
+            && state.pairs.iter().all(|(mean, _)| mean.len() == self.valid)
             && self.cells.resume(&state.cells);
         if !fits {
             self.clear();
             return false;
         }
-        for (pair, (mean, frames)) in self.pairs.iter_mut().zip(state.pairs) {
-            pair.mean = mean;
-            pair.frames = frames;
+        for (pair, (mean, frames)) in self.pairs.iter_mut().zip(&state.pairs) {
+            pair.resume(mean, *frames);
         }
         self.previous_us = state.previous_us;
         true
@@ -431,10 +432,7 @@ impl Breathing {
     pub fn clear(&mut self) {
         self.cells.clear();
         self.previous_us = None;
-        for pair in &mut self.pairs {
-            pair.mean.fill(Complex32::default());
-            pair.frames = 0.0;
-        }
+        self.pairs.iter_mut().for_each(Pair::clear);
     }
 }
 
@@ -457,23 +455,14 @@ fn judge(period: Period, source: Source, least_variance: f64) -> Result<Period, 
     Ok(period)
 }
 
-impl Pair {
-    /// The phase of `product` against the pair's slow mean, as a number of modulus 1, or 0 where there is none.
-    fn deviation(&mut self, product: &[Complex32], follow: f32) -> Complex32 {
-        let power: f32 = product.iter().map(Complex32::norm_sqr).sum();
-        if power <= 0.0 || !power.is_finite() {
-            return Complex32::default();
-        }
-        let scale = power.sqrt().recip();
-        self.frames += 1.0;
-        let follow = follow.max(self.frames.recip()).min(1.0);
-        let mut sum = Complex32::default();
-        for (mean, product) in self.mean.iter_mut().zip(product) {
-            let product = product * scale;
-            *mean += (product - *mean) * follow;
-            sum += product * mean.conj();
-        }
-        let modulus = sum.norm();
-        if modulus > 0.0 { sum / modulus } else { sum }
-    }
+/// The size of all groups, where they are alike and next to each other.
+fn alike(groups: &[(usize, usize)]) -> Option<usize> {
+    let size = groups.first().map(|(begin, end)| end - begin)?;
+    let place =
+        |(index, group): (usize, &(usize, usize))| *group == (index * size, (index + 1) * size);
+    (size > 0 && groups.iter().enumerate().all(place)).then_some(size)
+}
+
+fn mean(group: &[f32]) -> f32 {
+    group.iter().sum::<f32>() / group.len().max(1) as f32
 }

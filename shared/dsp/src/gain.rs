@@ -6,7 +6,17 @@
 //! apart from the legacy one, hence blocks.) A fading that hits all subcarriers alike goes with it; its logarithm stays
 //! readable in [`Gain::log_rms`].
 
+use std::ops::Range;
+
 use num_complex::Complex32;
+
+use crate::lanes;
+use crate::split::Split;
+
+/// Largest whole number of a packed row.
+const MOST_PACKED: f32 = 65_535.0;
+/// 2^23: a number up to that, added to it, is rounded to a whole one, which stands in the low bits.
+const WHOLE: f32 = 8_388_608.0;
 
 /// Why a frame cannot be normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +61,8 @@ pub struct GainBlocks {
     selected: Vec<usize>,
     /// End of each block in `selected`.
     ends: Vec<usize>,
+    /// The same places as ranges of neighbours.
+    runs: Vec<Range<usize>>,
 }
 
 impl GainBlocks {
@@ -78,6 +90,7 @@ impl GainBlocks {
         ends.retain(|end| *end > 0);
         Self {
             samples: subcarriers.len() * antennas,
+            runs: runs(&selected),
             selected,
             ends,
         }
@@ -113,19 +126,99 @@ impl GainBlocks {
     /// # Errors
     /// Where the frame has another size, holds a value that is not finite, or is zero throughout; `row` is then of no use.
     pub fn normalise(&self, samples: &[Complex32], row: &mut Vec<f32>) -> Result<Gain, GainError> {
-        if samples.len() != self.samples {
-            return Err(GainError::Dimensions {
-                expected: self.samples,
-                found: samples.len(),
-            });
-        }
+        self.fits(samples)?;
         row.clear();
-        row.extend(
-            self.selected
-                .iter()
-                .filter_map(|place| samples.get(*place))
-                .map(Complex32::norm_sqr),
-        );
+        for run in &self.runs {
+            let run = samples.get(run.clone()).unwrap_or_default();
+            row.extend(run.iter().map(Complex32::norm_sqr));
+        }
+        self.divide(row, |_| ())
+    }
+
+    /// Lays the valid samples of a frame out as a structure of arrays, in the order of a row.
+    ///
+    /// # Errors
+    /// Where the frame has another size.
+    pub fn split(&self, samples: &[Complex32], split: &mut Split) -> Result<(), GainError> {
+        self.fits(samples)?;
+        split.clear();
+        for run in &self.runs {
+            split.extend(samples.get(run.clone()).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// As [`normalise`](Self::normalise), of a frame that is [`split`](Self::split) already; what the powers of each block were
+    /// multiplied by goes into `scales` (cleared first; 0 for a block without power).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn normalise_split(
+        &self,
+        split: &Split,
+        row: &mut Vec<f32>,
+        scales: &mut Vec<f32>,
+    ) -> Result<Gain, GainError> {
+        row.clear();
+        row.extend_from_slice(split.power());
+        scales.clear();
+        self.divide(row, |scale| scales.push(scale))
+    }
+
+    /// Packs a row into 16 bits a value (`packed`, cleared first): a value times the unit of its block. `row` and `scales` are
+    /// what [`normalise_split`](Self::normalise_split) made of `split`; `scales` become the units, and `row` what the packed
+    /// values are ([`unpack`](Self::unpack)).
+    ///
+    /// Powers that are whole numbers up to 65,535, as those of samples of 8 bits are, are packed as they are: nothing changes. The
+    /// others are rounded to 1/65,535 of the largest of their block, which changes a value by half of that, and the rounding of `f32`, at most.
+    pub fn pack(&self, split: &Split, row: &mut [f32], scales: &mut [f32], packed: &mut Vec<u16>) {
+        packed.clear();
+        let mut begin = 0;
+        for (end, unit) in self.ends.iter().zip(scales) {
+            let block = begin..*end;
+            begin = *end;
+            let (Some(powers), Some(row)) = (split.power().get(block.clone()), row.get_mut(block))
+            else {
+                continue;
+            };
+            let whole = |p: f32| u32::from(p <= MOST_PACKED) & u32::from((p + WHOLE) - WHOLE == p);
+            if lanes::sum(powers, whole) as usize == powers.len() {
+                packed.extend(powers.iter().map(|power| low_bits(power + WHOLE)));
+                continue;
+            }
+            let most = row.iter().copied().fold(0.0, f32::max);
+            *unit = most / MOST_PACKED;
+            let inverse = if most > 0.0 { MOST_PACKED / most } else { 0.0 };
+            for value in row {
+                let number = low_bits(*value * inverse + WHOLE);
+                packed.push(number);
+                *value = f32::from(number) * *unit;
+            }
+        }
+    }
+
+    /// Appends the row that [`pack`](Self::pack) packed into `packed`, with one of `units` for each block.
+    pub fn unpack(&self, packed: &[u16], units: &[f32], rows: &mut Vec<f32>) {
+        let mut begin = 0;
+        for (end, unit) in self.ends.iter().zip(units) {
+            let block = packed.get(begin..*end).unwrap_or_default();
+            begin = *end;
+            rows.extend(block.iter().map(|number| f32::from(*number) * unit));
+        }
+    }
+
+    fn fits(&self, samples: &[Complex32]) -> Result<(), GainError> {
+        if samples.len() == self.samples {
+            return Ok(());
+        }
+        Err(GainError::Dimensions {
+            expected: self.samples,
+            found: samples.len(),
+        })
+    }
+
+    /// Divides powers by the mean of their block, and tells `scaled` what each block is multiplied by.
+    fn divide(&self, row: &mut [f32], mut scaled: impl FnMut(f32)) -> Result<Gain, GainError> {
         let mut begin = 0;
         let mut total = 0.0_f64;
         let mut inverse = 0.0_f64;
@@ -135,7 +228,7 @@ impl GainBlocks {
                 break;
             };
             begin = *end;
-            let sum: f64 = block.iter().map(|power| f64::from(*power)).sum();
+            let sum: f64 = lanes::sum(block, f64::from);
             total += sum;
             if sum > 0.0 && sum.is_finite() {
                 let mean = sum / block.len() as f64;
@@ -143,6 +236,9 @@ impl GainBlocks {
                 block.iter_mut().for_each(|power| *power *= scale);
                 inverse += 1.0 / mean;
                 live += 1;
+                scaled(scale);
+            } else {
+                scaled(0.0);
             }
         }
         if !total.is_finite() {
@@ -162,6 +258,17 @@ impl GainBlocks {
             inverse_power: (inverse / f64::from(live)) as f32,
         })
     }
+}
+
+fn low_bits(number: f32) -> u16 {
+    (number.to_bits() & 0xffff) as u16
+}
+
+/// Ascending places as ranges of neighbours.
+fn runs(places: &[usize]) -> Vec<Range<usize>> {
+    let chunks = places.chunk_by(|one, next| one + 1 == *next);
+    let ends = chunks.filter_map(|run| Some((*run.first()?, *run.last()?)));
+    ends.map(|(first, last)| first..last + 1).collect()
 }
 
 #[cfg(test)]
@@ -230,7 +337,56 @@ mod tests {
         );
     }
 
+    fn packed(amplitudes: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let subcarriers: Vec<i16> = (0..amplitudes.len() as i16 / 2).collect();
+        let blocks = GainBlocks::new(&subcarriers, &vec![true; subcarriers.len()], 2);
+        let (mut split, mut row, mut scales) = (Split::default(), Vec::new(), Vec::new());
+        let samples: Vec<_> = amplitudes
+            .iter()
+            .map(|a| Complex32::new(*a, -2.0 * a))
+            .collect();
+        blocks.split(&samples, &mut split).unwrap();
+        let gain = blocks
+            .normalise_split(&split, &mut row, &mut scales)
+            .unwrap();
+        let (exact, mut numbers, mut unpacked) = (row.clone(), Vec::new(), Vec::new());
+        let mut plain = Vec::new();
+        assert_eq!(blocks.normalise(&samples, &mut plain), Ok(gain));
+        assert_eq!(plain, exact);
+        blocks.pack(&split, &mut row, &mut scales, &mut numbers);
+        blocks.unpack(&numbers, &scales, &mut unpacked);
+        (exact, row, unpacked)
+    }
+
+    #[test]
+    fn a_block_without_power_is_packed() {
+        let (exact, row, unpacked) = packed(&[0.0, 0.0, 0.5, 1.7]);
+        assert_eq!((&row[..2], &unpacked[..2]), (&[0.0; 2][..], &[0.0; 2][..]));
+        assert!((row[3] - exact[3]).abs() < 1e-6, "{row:?} {exact:?}");
+    }
+
     proptest! {
+        #[test]
+        fn samples_of_8_bits_are_packed_without_loss(amplitudes in prop::collection::vec(-64_i8..63, 64)) {
+            let amplitudes: Vec<f32> = amplitudes.iter().map(|a| f32::from(*a)).collect();
+            prop_assume!(amplitudes.iter().any(|a| *a != 0.0));
+            let (exact, row, unpacked) = packed(&amplitudes);
+            prop_assert_eq!(&exact, &row);
+            prop_assert_eq!(&exact, &unpacked);
+        }
+
+        #[test]
+        fn others_are_rounded_to_16_bits_of_the_largest(amplitudes in prop::collection::vec(0.01_f32..4000.0, 64)) {
+            let (exact, row, unpacked) = packed(&amplitudes);
+            prop_assert_eq!(&row, &unpacked);
+            for (exact, row) in exact.chunks(32).zip(row.chunks(32)) {
+                let most = exact.iter().copied().fold(0.0, f32::max);
+                for (exact, row) in exact.iter().zip(row) {
+                    prop_assert!((exact - row).abs() <= 0.51 * most / MOST_PACKED, "{} {}", exact, row);
+                }
+            }
+        }
+
         #[test]
         fn does_not_see_the_gain(amplitudes in prop::collection::vec(0.1_f32..100.0, 8), gain in 0.01_f32..100.0) {
             let blocks = GainBlocks::new(&[0, 1, 2, 3, 4, 5, 6, 7], &[true; 8], 1);

@@ -27,6 +27,7 @@
 use crate::autocorrelation::{Autocorrelation, FirstLag, Part, Series, distance};
 use crate::clock::nominal_period_us;
 use crate::hampel::median;
+use crate::lanes;
 use crate::tone::{Tone, ToneFinder};
 
 /// Frame rate (1 / median interval), Hz, from which a body is coherent from frame to frame.
@@ -106,8 +107,8 @@ pub struct MotionMeter {
     distances: Vec<f32>,
     order: Vec<f32>,
     variances: Vec<f64>,
-    prefix: Vec<f64>,
-    totals: Vec<f64>,
+    prefix: Vec<f32>,
+    levels: Vec<f32>,
 }
 
 impl MotionMeter {
@@ -250,39 +251,30 @@ impl MotionMeter {
         }))
     }
 
-    /// The row at which the second plateau begins.
+    /// The row at which the second plateau begins, in the series whose autocorrelation was taken last.
     ///
     /// Of all places the one with the largest variance between its two sides (the likelihood ratio of one change of mean in
     /// white noise) is a step where that is more than `least` of the variance and the change happens between two frames.
     fn step(&mut self, series: Series<'_>, least: f64) -> Option<usize> {
         let rows = series.times_us.len();
-        self.totals.clear();
-        self.totals.resize(series.width, 0.0);
-        for row in series.iter() {
-            self.totals
-                .iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += f64::from(*value));
-        }
+        self.levels.clear();
+        self.levels
+            .extend(self.sums.means().iter().map(|mean| *mean as f32));
         self.prefix.clear();
         self.prefix.resize(series.width, 0.0);
         let (mut best, mut place) = (0.0, 0);
+        // With p[k] the sum of the deviations from the mean before the place, the two sides' means are n p[k] / (left right) apart.
         for (index, row) in series.iter().enumerate() {
             if index > 0 {
                 let (left, right) = (index as f64, (rows - index) as f64);
-                let sums = self.prefix.iter().zip(&self.totals);
-                let apart: f64 = sums
-                    .map(|(sum, total)| (sum / left - (total - sum) / right).powi(2))
-                    .sum();
-                let between = apart * left * right / (rows as f64 * rows as f64);
+                let squares = lanes::sum(&self.prefix, |sum: f32| sum * sum);
+                let between = f64::from(squares) / (left * right);
                 if between > best {
                     (best, place) = (between, index);
                 }
             }
-            self.prefix
-                .iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += f64::from(*value));
+            let sums = self.prefix.iter_mut().zip(row).zip(&self.levels);
+            sums.for_each(|((sum, value), level)| *sum += value - level);
         }
         let variance: f64 = self.variances.iter().sum();
         if place == 0 || best <= least * variance {

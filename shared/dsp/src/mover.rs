@@ -7,7 +7,10 @@
 //! for that clock is looked at in the frames of a window themselves, less the same harmonics ([`SteadyFinder::besides`]).
 //! Nothing slower than [`BAND_HZ`] is taken for a machine: breathing is there.
 
+use num_complex::Complex64;
+
 use crate::autocorrelation::{Autocorrelation, Part, Series};
+use crate::lanes;
 use crate::motion::LEAST_FLUCTUATION;
 use crate::periodogram::Periodogram;
 
@@ -56,7 +59,12 @@ pub struct SteadyFinder {
     /// Orthonormal vectors, one after the other, and which harmonic each is of (0: the mean).
     basis: Vec<f64>,
     harmonics: Vec<usize>,
-    times_s: Vec<f64>,
+    /// Phasors of the fundamental, and of the harmonic at hand.
+    turns: Vec<Complex64>,
+    powers: Vec<Complex64>,
+    /// The basis, and a stream without its mean, in `f32`.
+    narrow: Vec<f32>,
+    centred: Vec<f32>,
     rest: Vec<f64>,
     coefficients: Vec<f64>,
     rows: Vec<f32>,
@@ -78,10 +86,8 @@ impl SteadyFinder {
             }
             for step in [0.2 / span_s, 0.04 / span_s] {
                 let around = (-3..=3).map(|k| middle + f64::from(k) * step);
-                let tried = around.filter_map(|at| {
-                    let steady = self.measure(streams, ticks, rate_hz, 0.0, at)?;
-                    Some((steady.share, at))
-                });
+                let tried =
+                    around.filter_map(|at| Some((self.share(streams, ticks, rate_hz, at)?, at)));
                 let (share, at) = tried.max_by(|a, b| a.0.total_cmp(&b.0))?;
                 middle = at;
                 // A longer period explains more by its number of overtones alone.
@@ -112,6 +118,39 @@ impl SteadyFinder {
         (share >= WORTH_SEARCHING).then_some(bin as f64 * bin_hz)
     }
 
+    /// The share of the variance of `streams` that `frequency_hz` and its overtones explain, as in [`Steady`].
+    fn share(
+        &mut self,
+        streams: &[f32],
+        ticks: usize,
+        rate_hz: f64,
+        frequency_hz: f64,
+    ) -> Option<f64> {
+        self.lay_regular(ticks, frequency_hz, rate_hz);
+        self.narrow.clear();
+        self.narrow.extend(self.basis.iter().map(|x| *x as f32));
+        let (mut all, mut explained) = (0.0, 0.0);
+        for stream in looked_at(streams, ticks) {
+            // Without its mean a stream is small numbers, which `f32` holds to the full.
+            let mean = (lanes::sum(stream, f64::from) / ticks.max(1) as f64) as f32;
+            self.centred.clear();
+            self.centred.extend(stream.iter().map(|value| value - mean));
+            let mut left = f64::from(lanes::sum(&self.centred, |x: f32| x * x));
+            let vectors = self.narrow.chunks_exact(ticks.max(1)).zip(&self.harmonics);
+            for (vector, harmonic) in vectors {
+                let along = lanes::sum_pairs(vector, &self.centred, |b: f32, x: f32| b * x);
+                let square = f64::from(along).powi(2);
+                left -= square;
+                if *harmonic > 0 {
+                    explained += square;
+                }
+            }
+            all += left.max(0.0);
+        }
+        let total = all + explained;
+        (total > 0.0 && total.is_finite()).then(|| explained / total)
+    }
+
     /// What is periodic at `frequency_hz` in `streams`, and what is left. `scatter` is the variance of the frames inside a
     /// tick. Absent where nothing changes.
     pub fn measure(
@@ -125,10 +164,7 @@ impl SteadyFinder {
         if ticks == 0 {
             return None;
         }
-        self.times_s.clear();
-        self.times_s
-            .extend((0..ticks).map(|tick| tick as f64 / rate_hz));
-        self.lay(frequency_hz, rate_hz);
+        self.lay_regular(ticks, frequency_hz, rate_hz);
         let lately = ticks.saturating_sub((LATELY_S * rate_hz) as usize);
         let (mut all, mut explained, mut inside) = (0.0, 0.0, 0.0);
         let (mut whole, mut late) = (Rest::default(), Rest::default());
@@ -140,17 +176,14 @@ impl SteadyFinder {
                 .extend(stream.iter().map(|value| f64::from(*value)));
             let vectors = self.basis.chunks_exact(ticks).zip(&self.harmonics);
             for (vector, harmonic) in vectors {
-                let along: f64 = vector.iter().zip(&self.rest).map(|(b, x)| b * x).sum();
-                let pairs = self.rest.iter_mut().zip(vector);
-                pairs.for_each(|(x, b)| *x -= along * b);
+                let along = take_off(&mut self.rest, vector);
                 if *harmonic > 0 {
                     explained += along * along;
                     let turn = std::f64::consts::TAU * *harmonic as f64 * frequency_hz / rate_hz;
                     inside += along * along / ticks as f64 * turn * turn / 12.0;
                 }
             }
-            let left: f64 = self.rest.iter().map(|x| x * x).sum();
-            all += left;
+            all += lanes::sum(&self.rest, |x: f64| x * x);
             whole.add(&self.rest);
             late.add(self.rest.get(lately..).unwrap_or_default());
         }
@@ -180,10 +213,13 @@ impl SteadyFinder {
             return 0.0;
         };
         let count = series.times_us.len();
-        self.times_s.clear();
-        let seconds = series.times_us.iter().map(|t| (t - first) as f64 * 1e-6);
-        self.times_s.extend(seconds);
         let span_s = (last - first) as f64 * 1e-6;
+        let turn = std::f64::consts::TAU * frequency_hz;
+        self.turns.clear();
+        self.turns.extend(series.times_us.iter().map(|t| {
+            let (sine, cosine) = (turn * (t - first) as f64 * 1e-6).sin_cos();
+            Complex64::new(cosine, sine)
+        }));
         self.lay(frequency_hz, count as f64 / span_s.max(1e-6));
         self.rows.clear();
         self.rows.extend_from_slice(series.rows);
@@ -211,39 +247,68 @@ impl SteadyFinder {
             .map_or(0.0, |lag| lag.phi)
     }
 
-    /// Lays an orthonormal basis of the mean and the harmonics over `times_s` (modified Gram and Schmidt).
+    /// Lays the basis over ticks at `rate_hz`.
+    fn lay_regular(&mut self, ticks: usize, frequency_hz: f64, rate_hz: f64) {
+        let step = Complex64::cis(std::f64::consts::TAU * frequency_hz / rate_hz);
+        let mut turn = Complex64::new(1.0, 0.0);
+        self.turns.clear();
+        self.turns.extend((0..ticks).map(|_| {
+            let now = turn;
+            turn *= step;
+            now
+        }));
+        self.lay(frequency_hz, rate_hz);
+    }
+
+    /// Lays an orthonormal basis of the mean and the harmonics of `turns`, the phasors of the fundamental (modified Gram and
+    /// Schmidt).
     fn lay(&mut self, frequency_hz: f64, rate_hz: f64) {
-        let count = self.times_s.len();
+        let count = self.turns.len();
         self.basis.clear();
         self.harmonics.clear();
-        for index in 0..=2 * HARMONICS {
-            let harmonic = index.div_ceil(2);
-            let turn = std::f64::consts::TAU * harmonic as f64 * frequency_hz;
+        self.powers.clear();
+        self.powers.resize(count, Complex64::new(1.0, 0.0));
+        for harmonic in 0..=HARMONICS {
             if harmonic as f64 * frequency_hz > 0.48 * rate_hz {
                 break;
             }
-            let begin = self.basis.len();
-            self.basis.extend(self.times_s.iter().map(|t| {
-                let (sine, cosine) = (turn * t).sin_cos();
-                if index % 2 == 0 { cosine } else { sine }
-            }));
-            let (before, vector) = self.basis.split_at_mut(begin);
-            let full: f64 = vector.iter().map(|x| x * x).sum();
-            for other in before.chunks_exact(count.max(1)) {
-                let along: f64 = other.iter().zip(vector.iter()).map(|(b, x)| b * x).sum();
-                let pairs = vector.iter_mut().zip(other);
-                pairs.for_each(|(x, b)| *x -= along * b);
+            if harmonic > 0 {
+                let turns = self.powers.iter_mut().zip(&self.turns);
+                turns.for_each(|(power, turn)| *power *= turn);
+                self.add(harmonic, |power| power.im);
             }
-            let left: f64 = vector.iter().map(|x| x * x).sum();
-            if left <= DEPENDENT * full || left <= 0.0 {
-                self.basis.truncate(begin);
-                continue;
-            }
-            let scale = left.sqrt().recip();
-            vector.iter_mut().for_each(|x| *x *= scale);
-            self.harmonics.push(harmonic);
+            self.add(harmonic, |power| power.re);
         }
     }
+
+    /// Adds a part of a harmonic to the basis, unless the others explain it.
+    fn add(&mut self, harmonic: usize, part: impl Fn(&Complex64) -> f64) {
+        let count = self.powers.len();
+        let begin = self.basis.len();
+        self.basis.extend(self.powers.iter().map(part));
+        let (before, vector) = self.basis.split_at_mut(begin);
+        let square = |vector: &[f64]| lanes::sum(vector, |x: f64| x * x);
+        let full = square(vector);
+        for other in before.chunks_exact(count.max(1)) {
+            take_off(vector, other);
+        }
+        let left = square(vector);
+        if left <= DEPENDENT * full || left <= 0.0 {
+            self.basis.truncate(begin);
+            return;
+        }
+        let scale = left.sqrt().recip();
+        vector.iter_mut().for_each(|x| *x *= scale);
+        self.harmonics.push(harmonic);
+    }
+}
+
+/// Takes off `values` what lies along the vector of length 1, and gives how much it was.
+fn take_off(values: &mut [f64], vector: &[f64]) -> f64 {
+    let along = lanes::sum_pairs(vector, values, |b: f64, x: f64| b * x);
+    let pairs = values.iter_mut().zip(vector);
+    pairs.for_each(|(x, b)| *x -= along * b);
+    along
 }
 
 /// Sums of what is left.
@@ -256,9 +321,9 @@ struct Rest {
 
 impl Rest {
     fn add(&mut self, rest: &[f64]) {
-        self.variance += rest.iter().map(|x| x * x).sum::<f64>();
-        let neighbours = rest.iter().zip(rest.iter().skip(1));
-        self.covariance += neighbours.map(|(one, next)| one * next).sum::<f64>();
+        self.variance += lanes::sum(rest, |x: f64| x * x);
+        let next = rest.get(1..).unwrap_or_default();
+        self.covariance += lanes::sum_pairs(rest, next, |one: f64, next: f64| one * next);
         self.ticks += rest.len() as f64;
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use realfft::num_complex::Complex32;
 use realfft::{RealFftPlanner, RealToComplex};
 
+use crate::lanes;
+
 /// `sum over streams of abs(F(bin))^2`, of streams zero-padded to at least twice their length. Plans and memory are kept from
 /// one time to the next.
 #[derive(Default)]
@@ -50,8 +52,7 @@ impl Periodogram {
         let Some(plan) = &self.plan else { return };
         self.input.clear();
         self.input.extend(centred.take(plan.len()));
-        let squares = self.input.iter().map(|v| f64::from(*v) * f64::from(*v));
-        let energy: f64 = squares.sum();
+        let energy = lanes::sum(&self.input, |v: f32| f64::from(v) * f64::from(v));
         self.input.resize(plan.len(), 0.0);
         // Buffers of the plan's own lengths cannot be refused.
         let done = plan.process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);

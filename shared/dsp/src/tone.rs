@@ -2,6 +2,7 @@
 
 use crate::autocorrelation::Series;
 use crate::clock::RegularClock;
+use crate::lanes;
 use crate::periodogram::Periodogram;
 
 /// Ticks of the regular clock at most.
@@ -25,6 +26,8 @@ pub struct Tone {
 pub struct ToneFinder {
     clock: RegularClock,
     spectrum: Periodogram,
+    /// One subcarrier on the clock.
+    values: Vec<Option<f32>>,
     /// Share of the variance that a sinusoid explains for each unit of power at its bin.
     scale: f64,
     rate: f64,
@@ -87,12 +90,18 @@ impl ToneFinder {
 
     /// Adds one subcarrier's periodogram.
     fn add(&mut self, series: Series<'_>, column: usize) {
-        let column = || self.clock.column(series.rows, series.width, column);
+        self.values.clear();
+        self.values
+            .extend(self.clock.column(series.rows, series.width, column));
         let valid = self.clock.valid().max(1) as f64;
-        let mean = column().flatten().map(f64::from).sum::<f64>() / valid;
+        let sum = lanes::sum(&self.values, |value: Option<f32>| {
+            f64::from(value.unwrap_or_default())
+        });
+        let mean = sum / valid;
         // A tick in a gap adds nothing: the mean, taken off.
-        let centred = |value: Option<f32>| value.map_or(0.0, |v| (f64::from(v) - mean) as f32);
-        self.spectrum.add(column().map(centred));
+        let centred =
+            |value: &Option<f32>| value.map_or(0.0, |value| (f64::from(value) - mean) as f32);
+        self.spectrum.add(self.values.iter().map(centred));
     }
 }
 

@@ -23,6 +23,10 @@ pub const SHAPES: [(u8, u16); 4] = [(1, 64), (3, 30), (4, 64), (4, 256)];
 pub struct Links {
     pool: Vec<Vec<Complex32>>,
     inputs: Vec<Input>,
+    /// The samples of the frame at hand: in the service too they are fresh from the decoder, and lie in no link's own memory.
+    samples: Vec<Complex32>,
+    /// Whose they are now.
+    holder: usize,
     sent: usize,
 }
 
@@ -54,7 +58,7 @@ impl Links {
                 antennas,
                 transmit_streams: 1,
                 layout: Arc::clone(&layout),
-                samples: pool[0].clone(),
+                samples: Vec::new(),
                 format: SampleFormat::Ci8,
                 scale: None,
                 raw_size: 20 + 2 * u32::from(antennas) * u32::from(subcarriers),
@@ -77,6 +81,8 @@ impl Links {
         };
         Self {
             inputs: (0..links).map(input).collect(),
+            samples: pool[0].clone(),
+            holder: 0,
             pool,
             sent: 0,
         }
@@ -106,7 +112,12 @@ impl Links {
         let (turn, link) = (self.sent / links, self.sent % links);
         self.sent += 1;
         let time_us = turn as i64 * PERIOD_US + link as i64 * PERIOD_US / links as i64;
+        if self.sent > 1 {
+            self.samples = std::mem::take(&mut self.inputs[self.holder].frame.samples);
+        }
+        self.holder = link;
         let input = &mut self.inputs[link];
+        input.frame.samples = std::mem::take(&mut self.samples);
         input.stream_sequence = self.sent as u64;
         input.frame.sequence = turn as u64;
         input.frame.receive_time_us = time_us;

@@ -13,6 +13,7 @@ mod breathing;
 mod fusion;
 mod links;
 mod movers;
+mod packed;
 mod presence;
 mod processing;
 mod recordings_of_rooms;

@@ -18,6 +18,7 @@
 //! the body is in it. It says nothing anywhere else.
 
 use super::statistics::Statistics;
+use crate::lanes;
 
 /// Name and version of the layout of the course.
 pub const SCHEMA: &str = "activity-course/1";
@@ -92,7 +93,7 @@ impl Course {
         let width = of.width().max(1) as f64;
         for (row, early) in of.deviations().enumerate() {
             for (column, late) in of.deviations().enumerate().skip(row) {
-                let sum: f64 = early.iter().zip(late).map(|(a, b)| a * b).sum();
+                let sum = lanes::sum_pairs(early, late, |a: f64, b: f64| a * b);
                 for place in [row * cells + column, column * cells + row] {
                     if let Some(value) = self.gram.get_mut(place) {
                         *value = sum / width;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::FRAMES_FOR_NOISE;
+use crate::lanes;
 
 /// Variance of relative amplitude below which nothing varies: far under the quantisation of any receiver.
 const NOTHING: f64 = 1e-12;
@@ -16,6 +17,8 @@ pub(super) struct Statistics {
     frames: Vec<u32>,
     /// Mean normalised amplitude, one row per filled cell, all samples of a frame.
     means: Vec<f64>,
+    /// The sum of each column of `means`.
+    columns: Vec<f64>,
     /// Samples of a row of `means`.
     samples: usize,
     /// Valid samples of a frame: the sum of its squared normalised amplitudes.
@@ -24,6 +27,8 @@ pub(super) struct Statistics {
     live: Vec<(usize, usize)>,
     /// Mean amplitude of each live subcarrier over the window.
     levels: Vec<f64>,
+    /// The live subcarriers as ranges of neighbours.
+    runs: Vec<Range<usize>>,
     /// Relative deviation `z`, one row per filled cell, live subcarriers only.
     deviations: Vec<f64>,
     /// Differences `d` of neighbouring filled cells.
@@ -40,12 +45,13 @@ impl Statistics {
     }
 
     /// Takes a filled cell: its sums over `frames` frames, one per sample.
-    pub(super) fn push_cell(&mut self, index: i64, frames: u32, sums: &[f64]) {
+    pub(super) fn push_cell(&mut self, index: i64, frames: u32, sums: &[f32]) {
         self.indices.push(index);
         self.frames.push(frames);
         self.samples = sums.len();
         let frames = f64::from(frames.max(1));
-        self.means.extend(sums.iter().map(|sum| sum / frames));
+        self.means
+            .extend(sums.iter().map(|sum| f64::from(*sum) / frames));
     }
 
     pub(super) fn filled(&self) -> usize {
@@ -69,8 +75,7 @@ impl Statistics {
 
     /// Mean normalised amplitude of a sample over the window.
     pub(super) fn level(&self, position: usize) -> f64 {
-        let rows = self.means.chunks_exact(self.samples.max(1));
-        let sum: f64 = rows.filter_map(|row| row.get(position)).sum();
+        let sum = self.columns.get(position).copied().unwrap_or_default();
         sum / self.indices.len().max(1) as f64
     }
 
@@ -80,26 +85,30 @@ impl Statistics {
         self.levels.clear();
         self.valid = valid.iter().filter(|valid| **valid).count();
         let cells = self.indices.len().max(1) as f64;
+        self.sum_columns();
         let mut block = 0;
-        for (position, valid) in valid.iter().enumerate() {
+        for (position, (valid, sum)) in valid.iter().zip(&self.columns).enumerate() {
             while blocks.get(block + 1).is_some_and(|next| *next <= position) {
                 block += 1;
             }
-            if !valid {
-                continue;
-            }
-            let sum: f64 = self
-                .means
-                .chunks_exact(self.samples)
-                .filter_map(|row| row.get(position))
-                .sum();
             let level = sum / cells;
-            if level >= deep_fade {
+            if *valid && level >= deep_fade {
                 self.live.push((position, block));
                 self.levels.push(level);
             }
         }
         self.live.len()
+    }
+
+    /// Sums each column of the cells' means.
+    fn sum_columns(&mut self) {
+        self.columns.clear();
+        self.columns.resize(self.samples, 0.0);
+        for row in self.means.chunks_exact(self.samples.max(1)) {
+            for (sum, mean) in self.columns.iter_mut().zip(row) {
+                *sum += mean;
+            }
+        }
     }
 
     /// Appends the features of the module's table to `out`. `select` must have found live subcarriers.
@@ -114,8 +123,7 @@ impl Statistics {
 
         for rows in [&self.deviations, &self.differences] {
             root_mean_squares(rows, width, &mut self.spread);
-            self.spread.sort_unstable_by(f64::total_cmp);
-            out.extend([0.1, 0.5, 0.9].map(|q| (scale * quantile(&self.spread, q)) as f32));
+            out.extend([0.1, 0.5, 0.9].map(|q| (scale * quantile(&mut self.spread, q)) as f32));
         }
         let smooth = shared_with_neighbour(&self.deviations, &self.live, 2);
         out.push((scale * smooth.max(0.0).sqrt()) as f32);
@@ -147,22 +155,14 @@ impl Statistics {
         let norm = self.valid as f64;
         for (row, &n) in self.means.chunks_exact(self.samples).zip(&self.frames) {
             let n = f64::from(n);
-            let energy: f64 = row.iter().map(|y| y * y).sum();
+            let energy: f64 = lanes::sum(row, |y: f64| y * y);
             inside += n * (norm - energy).max(0.0);
             freedom += n - 1.0;
             share_of_mean += 1.0 / n;
             square += energy;
             count += 1.0;
         }
-        let mut of_mean = 0.0;
-        for position in 0..self.samples {
-            let sum: f64 = self
-                .means
-                .chunks_exact(self.samples)
-                .filter_map(|row| row.get(position))
-                .sum();
-            of_mean += sum * sum / count;
-        }
+        let of_mean = lanes::sum(&self.columns, |sum: f64| sum * sum) / count;
         let between = (square - of_mean) / (count - 1.0_f64).max(1.0);
         if between <= NOTHING * norm || freedom <= 0.0 {
             return 0.0;
@@ -172,14 +172,22 @@ impl Statistics {
     }
 
     fn fill_deviations(&mut self) {
+        self.runs.clear();
+        for run in self.live.chunk_by(|(one, _), (next, _)| one + 1 == *next) {
+            let begin = run.first().map_or(0, |(position, _)| *position);
+            self.runs.push(begin..begin + run.len());
+        }
         self.deviations.clear();
-        for row in self.means.chunks_exact(self.samples) {
-            let live = self.live.iter().zip(&self.levels);
-            self.deviations.extend(
-                live.map(|((position, _), level)| {
-                    row.get(*position).map_or(0.0, |y| y / level - 1.0)
-                }),
-            );
+        for row in self.means.chunks_exact(self.samples.max(1)) {
+            let mut levels = self.levels.as_slice();
+            for run in &self.runs {
+                let row = row.get(run.clone()).unwrap_or_default();
+                let (of_run, rest) = levels.split_at(row.len().min(levels.len()));
+                levels = rest;
+                let pairs = row.iter().zip(of_run);
+                self.deviations
+                    .extend(pairs.map(|(y, level)| y / level - 1.0));
+            }
         }
     }
 
@@ -201,11 +209,9 @@ impl Statistics {
         for (early, late) in pairs(&self.indices, lag) {
             let early = row(&self.deviations, early, width);
             let late = row(&self.deviations, late, width);
-            sum += late
-                .iter()
-                .zip(early)
-                .map(|(late, early)| (late - early).powi(2))
-                .sum::<f64>();
+            sum += lanes::sum_pairs(late, early, |late: f64, early: f64| {
+                (late - early) * (late - early)
+            });
             count += width as f64;
         }
         if count == 0.0 || variance <= NOTHING {
@@ -244,14 +250,15 @@ fn shared_with_neighbour(values: &[f64], live: &[(usize, usize)], lag: usize) ->
         return 0.0;
     }
     let (mut sum, mut count) = (0.0, 0.0);
-    for row in values.chunks_exact(live.len()) {
-        let low = row.iter().zip(live);
-        let high = row.iter().zip(live).skip(lag);
-        for ((low, (_, low_block)), (high, (_, high_block))) in low.zip(high) {
-            if low_block == high_block {
-                sum += low * high;
-                count += 1.0;
-            }
+    let mut begin = 0;
+    for block in live.chunk_by(|(_, one), (_, next)| one == next) {
+        let range = begin..begin + block.len();
+        begin = range.end;
+        for row in values.chunks_exact(live.len()) {
+            let row = row.get(range.clone()).unwrap_or_default();
+            let ahead = row.get(lag..).unwrap_or_default();
+            sum += lanes::sum_pairs(row, ahead, |low: f64, high: f64| low * high);
+            count += ahead.len() as f64;
         }
     }
     if count == 0.0 { 0.0 } else { sum / count }
@@ -281,18 +288,14 @@ fn mean_square(values: &[f64]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64
+    lanes::sum(values, |value: f64| value * value) / values.len() as f64
 }
 
 fn quotient(part: f64, whole: f64) -> f64 {
     if whole <= NOTHING { 0.0 } else { part / whole }
 }
 
-/// Quantile of ascending values with linear interpolation between neighbours.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let place = q * sorted.len().saturating_sub(1) as f64;
-    let below = place.floor() as usize;
-    let low = sorted.get(below).copied().unwrap_or(0.0);
-    let high = sorted.get(below + 1).copied().unwrap_or(low);
-    low + (high - low) * (place - below as f64)
+/// Quantile of the values with linear interpolation between neighbours, 0 where there are none. Reorders them.
+fn quantile(values: &mut [f64], q: f64) -> f64 {
+    crate::robust::quantile(values, q).unwrap_or_default()
 }

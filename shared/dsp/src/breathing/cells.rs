@@ -1,11 +1,15 @@
 //! Frames on a regular clock: means of cells, and ticks interpolated between the cells' true mean times.
 
+use crate::lanes;
+
 use super::{LONGEST_WINDOW_S, RATE_HZ, SHORTEST_WINDOW_S, Unknown};
 
 /// Length of a cell, microseconds.
 const CELL_US: i64 = 100_000;
 /// Cells kept: the longest window and some.
 const CELLS: usize = (LONGEST_WINDOW_S * RATE_HZ) as usize + 40;
+/// Streams whose sums are read together: they lie side by side.
+const TOGETHER: usize = 16;
 /// A tick is measured where the cells on both sides lie at most so many cells apart.
 const LONGEST_BRIDGE: f64 = 3.5;
 
@@ -45,12 +49,24 @@ pub struct Cells {
     cells: Vec<Cell>,
     sums: Vec<f32>,
     newest: Option<i64>,
+}
+
+/// The ticks of the window that was chosen last, over a link's cells; serves any number of links, one after the other.
+#[derive(Debug, Default)]
+pub struct Ticks {
     /// Slots of the window's filled cells in order, and their mean times in cells after the window's first tick.
     filled: Vec<(usize, f64)>,
     /// For each tick: the place in `filled` before it and the weight of the one after it.
     ticks: Vec<(usize, f32)>,
     covered: Vec<bool>,
     column: Vec<f32>,
+}
+
+impl Ticks {
+    /// Which ticks of the window have measured neighbours.
+    pub fn covered(&self) -> &[bool] {
+        &self.covered
+    }
 }
 
 impl Cells {
@@ -61,10 +77,6 @@ impl Cells {
             cells: vec![EMPTY; CELLS],
             sums: vec![0.0; CELLS * (amplitudes + 2 * pairs)],
             newest: None,
-            filled: Vec::with_capacity(CELLS),
-            ticks: Vec::with_capacity(CELLS),
-            covered: Vec::with_capacity(CELLS),
-            column: Vec::with_capacity(CELLS),
         }
     }
 
@@ -96,14 +108,11 @@ impl Cells {
         }
         cell.frames += 1;
         cell.after_us += time_us.rem_euclid(CELL_US);
-        let mut squares = 0.0;
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum += value;
         }
-        for value in values.iter().take(self.amplitudes) {
-            squares += value * value;
-        }
-        cell.squares += f64::from(squares);
+        let amplitudes = values.get(..self.amplitudes).unwrap_or_default();
+        cell.squares += f64::from(lanes::sum(amplitudes, |value: f32| value * value));
         true
     }
 
@@ -148,11 +157,11 @@ impl Cells {
     }
 
     /// Chooses the window that ends at `end_us` and lays its ticks: in the middle of each cell, from the first filled one.
-    pub fn window(&mut self, end_us: i64, window_s: f64) -> Result<Window, Unknown> {
+    pub fn window(&self, end_us: i64, window_s: f64, into: &mut Ticks) -> Result<Window, Unknown> {
         let end = end_us.div_euclid(CELL_US);
         let asked = ((window_s * RATE_HZ) as i64).min(CELLS as i64);
         let mut frames = 0_u64;
-        self.filled.clear();
+        into.filled.clear();
         let mut first = None;
         for index in end.saturating_sub(asked)..end {
             let slot = index.rem_euclid(CELLS as i64) as usize;
@@ -164,7 +173,7 @@ impl Cells {
             }
             let first = *first.get_or_insert(index);
             let after = cell.after_us as f64 / f64::from(cell.frames) / CELL_US as f64;
-            self.filled
+            into.filled
                 .push((slot, (index - first) as f64 + after - 0.5));
             frames += u64::from(cell.frames);
         }
@@ -173,9 +182,9 @@ impl Cells {
         if span_s < SHORTEST_WINDOW_S - 1e-9 {
             return Err(Unknown::TooShort { span_s });
         }
-        self.ticks.clear();
-        self.covered.clear();
-        let at = |place: usize| self.filled.get(place).map(|(_, time)| *time);
+        into.ticks.clear();
+        into.covered.clear();
+        let at = |place: usize| into.filled.get(place).map(|(_, time)| *time);
         let mut left = 0;
         for tick in 0..ticks {
             let time = tick as f64;
@@ -190,48 +199,46 @@ impl Cells {
                 ),
                 None => (0.0, time - before <= LONGEST_BRIDGE),
             };
-            self.ticks.push((left, weight as f32));
-            self.covered.push(covered);
+            into.ticks.push((left, weight as f32));
+            into.covered.push(covered);
         }
-        let covered = self.covered.iter().filter(|covered| **covered).count();
+        let covered = into.covered.iter().filter(|covered| **covered).count();
         Ok(Window {
             span_s,
             coverage: covered as f64 / (window_s * RATE_HZ).min(ticks as f64).max(1.0),
-            frames_per_tick: frames as f64 / self.filled.len().max(1) as f64,
+            frames_per_tick: frames as f64 / into.filled.len().max(1) as f64,
         })
     }
 
-    /// Which ticks of the window have measured neighbours.
-    pub fn covered(&self) -> &[bool] {
-        &self.covered
-    }
-
     /// Writes the amplitude streams of the window, one after the other, and gives their mean variance inside cells.
-    pub fn amplitudes(&mut self, out: &mut Vec<f32>) -> f64 {
+    pub fn amplitudes(&self, ticks: &mut Ticks, out: &mut Vec<f32>) -> f64 {
         out.clear();
         let width = self.width();
-        for stream in 0..self.amplitudes {
-            self.column.clear();
-            for (slot, _) in &self.filled {
-                let (Some(cell), Some(sum)) =
-                    (self.cells.get(*slot), self.sums.get(slot * width + stream))
-                else {
+        let filled = ticks.filled.len();
+        for begin in (0..self.amplitudes).step_by(TOGETHER) {
+            let streams = begin..(begin + TOGETHER).min(self.amplitudes);
+            ticks.column.clear();
+            ticks.column.resize(filled * streams.len(), 0.0);
+            for (place, (slot, _)) in ticks.filled.iter().enumerate() {
+                let sums = slot * width + streams.start..slot * width + streams.end;
+                let (Some(cell), Some(sums)) = (self.cells.get(*slot), self.sums.get(sums)) else {
                     continue;
                 };
-                self.column.push(sum / cell.frames as f32);
+                let scale = (cell.frames as f32).recip();
+                let column = ticks.column.iter_mut().skip(place).step_by(filled.max(1));
+                column.zip(sums).for_each(|(mean, sum)| *mean = sum * scale);
             }
-            interpolate(&self.ticks, &self.column, out);
+            for column in ticks.column.chunks_exact(filled.max(1)) {
+                interpolate(&ticks.ticks, column, out);
+            }
         }
         let (mut inside, mut freedom) = (0.0, 0.0);
-        for (slot, _) in &self.filled {
+        for (slot, _) in &ticks.filled {
             let sums = self.sums.get(slot * width..slot * width + self.amplitudes);
             let (Some(cell), Some(sums)) = (self.cells.get(*slot), sums) else {
                 continue;
             };
-            let squares: f64 = sums
-                .iter()
-                .map(|sum| f64::from(*sum) * f64::from(*sum))
-                .sum();
+            let squares = lanes::sum(sums, |sum: f32| f64::from(sum) * f64::from(sum));
             inside += cell.squares - squares / f64::from(cell.frames);
             freedom += f64::from(cell.frames - 1);
         }
@@ -240,15 +247,15 @@ impl Cells {
 
     /// Writes the phase streams of the window, unwrapped over time, and gives their mean variance inside cells (of small
     /// angles: `2 (1 - length of the mean of unit vectors)`).
-    pub fn phases(&mut self, out: &mut Vec<f32>) -> f64 {
+    pub fn phases(&self, ticks: &mut Ticks, out: &mut Vec<f32>) -> f64 {
         out.clear();
         let width = self.width();
         let (mut inside, mut count) = (0.0, 0.0);
         for pair in 0..self.pairs {
             let place = self.amplitudes + 2 * pair;
-            self.column.clear();
+            ticks.column.clear();
             let mut previous = 0.0_f64;
-            for (slot, _) in &self.filled {
+            for (slot, _) in &ticks.filled {
                 let (Some(cell), Some([re, im])) = (
                     self.cells.get(*slot),
                     self.sums
@@ -260,11 +267,11 @@ impl Cells {
                 if re != 0.0 || im != 0.0 {
                     previous += crate::phase::wrap(im.atan2(re) - previous);
                 }
-                self.column.push(previous as f32);
+                ticks.column.push(previous as f32);
                 inside += 2.0 * (1.0 - re.hypot(im) / f64::from(cell.frames));
                 count += 1.0;
             }
-            interpolate(&self.ticks, &self.column, out);
+            interpolate(&ticks.ticks, &ticks.column, out);
         }
         inside / f64::max(count, 1.0)
     }

@@ -7,6 +7,7 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use super::{BAND_HZ, LEAST_PERIODS, PERIODS_S, RATE_HZ, Unknown};
 use crate::butterworth::{self, Band};
+use crate::lanes;
 
 /// Variance of a stream below which it does not change: the rounding of `f32`.
 const STILL: f64 = 1e-10;
@@ -50,6 +51,13 @@ pub struct RateFinder {
     inverse: Option<Arc<dyn ComplexToReal<f32>>>,
     /// Squared gain of the band at each bin.
     gain: Vec<f64>,
+    /// For each tick: 1 where it is covered, its time from the middle of those, and what is left of the stream at hand.
+    weights: Vec<f64>,
+    times: Vec<f64>,
+    left: Vec<f64>,
+    /// Covered ticks, and the sum of the squares of their times.
+    count: f64,
+    squares: f64,
     values: Vec<f32>,
     spectrum: Vec<Complex32>,
     scratch: Vec<Complex32>,
@@ -84,9 +92,10 @@ impl RateFinder {
         }
         self.plan((2 * ticks).next_power_of_two())?;
         self.sum.fill(0.0);
+        self.cover(covered);
         let (mut weights, mut variance, mut live) = (0.0, 0.0, 0.0);
         for stream in streams.chunks_exact(ticks) {
-            let (weight, within) = self.add(stream, covered).unwrap_or((0.0, 0.0));
+            let (weight, within) = self.add(stream).unwrap_or((0.0, 0.0));
             weights += weight;
             if within > 0.0 {
                 variance += within;
@@ -140,60 +149,65 @@ impl RateFinder {
         Ok(())
     }
 
+    /// Takes up which ticks are covered: what the lines of all streams have in common.
+    fn cover(&mut self, covered: &[bool]) {
+        let weight = |covered: &bool| f64::from(u8::from(*covered));
+        self.weights.clear();
+        self.weights.extend(covered.iter().map(weight));
+        let count = lanes::sum(&self.weights, |weight: f64| weight).max(1.0);
+        let weighted = |(tick, weight): (usize, &f64)| tick as f64 * weight;
+        let middle = self.weights.iter().enumerate().map(weighted).sum::<f64>() / count;
+        let times = self.weights.iter().enumerate();
+        self.times.clear();
+        self.times
+            .extend(times.map(|(tick, weight)| (tick as f64 - middle) * weight));
+        self.count = count;
+        self.squares = lanes::sum(&self.times, |time: f64| time * time);
+    }
+
     /// Adds a stream's periodogram; gives its weight and its variance within the band.
-    fn add(&mut self, stream: &[f32], covered: &[bool]) -> Option<(f64, f64)> {
+    fn add(&mut self, stream: &[f32]) -> Option<(f64, f64)> {
         let forward = Arc::clone(self.forward.as_ref()?);
-        let ticks = covered.len();
-        // The line, by Welford's sums over the covered ticks.
-        let (mut count, mut time, mut value) = (0.0, 0.0, 0.0);
-        let (mut squares, mut products) = (0.0, 0.0);
-        for (tick, (x, covered)) in stream.iter().zip(covered).enumerate() {
-            if *covered {
-                count += 1.0;
-                let before = tick as f64 - time;
-                time += before / count;
-                value += (f64::from(*x) - value) / count;
-                squares += before * (tick as f64 - time);
-                products += before * (f64::from(*x) - value);
-            }
-        }
-        let slope = if squares > 0.0 {
-            products / squares
+        let ticks = stream.len();
+        // The least-squares line.
+        let weighed = |x: f32, weight: f64| f64::from(x) * weight;
+        let value = lanes::sum_pairs(stream, &self.weights, weighed) / self.count;
+        let slope = if self.squares > 0.0 {
+            lanes::sum_pairs(stream, &self.times, weighed) / self.squares
         } else {
             0.0
         };
-        let (mut energy, mut lagged, mut previous) = (0.0, 0.0, 0.0);
-        for (tick, ((out, x), covered)) in
-            self.values.iter_mut().zip(stream).zip(covered).enumerate()
-        {
-            let left = f64::from(*x) - value - slope * (tick as f64 - time);
-            let left = if *covered { left } else { 0.0 };
-            energy += left * left;
-            lagged += left * previous;
-            previous = left;
-            *out = left as f32;
-        }
+        self.left.clear();
+        let ticks_of = self.weights.iter().zip(&self.times);
+        self.left.extend(
+            stream
+                .iter()
+                .zip(ticks_of)
+                .map(|(x, (weight, time))| (f64::from(*x) - value) * weight - slope * time),
+        );
+        let energy = lanes::sum(&self.left, |left: f64| left * left);
+        let next = self.left.get(1..).unwrap_or_default();
+        let lagged = lanes::sum_pairs(&self.left, next, |one: f64, next: f64| one * next);
         if energy <= STILL * ticks as f64 || !energy.is_finite() {
             return None;
         }
         // In units of the stream's own deviation: what follows does not see its scale.
-        let scale = (ticks as f64 / energy).sqrt() as f32;
-        self.values.iter_mut().take(ticks).for_each(|x| *x *= scale);
+        let scale = (ticks as f64 / energy).sqrt();
+        let values = self.values.iter_mut().zip(&self.left);
+        values.for_each(|(value, left)| *value = (left * scale) as f32);
         self.values.get_mut(ticks..)?.fill(0.0);
         forward
             .process_with_scratch(&mut self.values, &mut self.spectrum, &mut self.scratch)
             .ok()?;
         let length = forward.len() as f64;
-        let mut within = 0.0;
-        for (bin, gain) in self.spectrum.iter().zip(&self.gain) {
-            within += 2.0 * gain * f64::from(bin.norm_sqr());
-        }
-        within /= length;
+        let banded = |bin: Complex32, gain: f64| gain * f64::from(bin.norm_sqr());
+        let within = 2.0 * lanes::sum_pairs(&self.spectrum, &self.gain, banded) / length;
         let phi = (lagged / energy).clamp(0.0, MOST_PHI);
         let weight = phi / (1.0 - phi);
         if within > 0.0 {
+            let weight = weight / within;
             for (sum, bin) in self.sum.iter_mut().zip(&self.spectrum) {
-                *sum += weight * f64::from(bin.norm_sqr()) / within;
+                *sum += weight * f64::from(bin.norm_sqr());
             }
         }
         Some((weight, within / ticks as f64 * energy / ticks as f64))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dsp::gain::{GainBlocks, GainError};
+use dsp::split::Split;
 
 use super::{StageError, Work};
 use crate::processing::batch::{Batch, Fate, Links, MOST_LINKS, Row, Tracked};
@@ -11,6 +12,9 @@ use crate::processing::batch::{Batch, Fate, Links, MOST_LINKS, Row, Tracked};
 #[derive(Default)]
 pub struct Gain {
     blocks: BTreeMap<u32, GainBlocks>,
+    split: Split,
+    scales: Vec<f32>,
+    packed: Vec<u16>,
 }
 
 impl Work for Gain {
@@ -38,7 +42,14 @@ impl Gain {
             )
         });
         let mut values = Vec::with_capacity(blocks.width());
-        let normalised = blocks.normalise(&frame.samples, &mut values);
+        let (split, scales) = (&mut self.split, &mut self.scales);
+        let normalised = blocks
+            .split(&frame.samples, split)
+            .and_then(|()| blocks.normalise_split(split, &mut values, scales));
+        if normalised.is_ok() {
+            // Rounded as the live service keeps it, so that both say the same to the last bit.
+            blocks.pack(split, &mut values, scales, &mut self.packed);
+        }
         let fate = match &normalised {
             Err(GainError::NoEnergy { .. }) => Fate::NoEnergy,
             Err(_) => Fate::Faulty,
