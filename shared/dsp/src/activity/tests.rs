@@ -382,7 +382,11 @@ fn a_changed_posture_is_a_step_and_one_that_comes_back_is_none() {
         f64::from(*found.last().unwrap())
     };
     let shape = |k: i16, on: bool| {
-        let bump = if on { 0.3 * (0.2 * f64::from(k)).sin() } else { 0.0 };
+        let bump = if on {
+            0.3 * (0.2 * f64::from(k)).sin()
+        } else {
+            0.0
+        };
         (10.0 * (1.0 + bump)).powi(2) as f32
     };
     let stays = step_of(&|time, k| shape(k, time > 2.0));
