@@ -321,7 +321,8 @@ async fn nothing_is_stuck_and_what_is_lost_is_told() -> anyhow::Result<()> {
         .await?;
     story.events("after a kill of nats-server").await?;
 
-    // One that hangs for longer than a publish may take costs frames; how many is counted, and told when it answers again.
+    // One that hangs for longer than a publish may take costs frames; how many may be lost is counted, and told when it answers
+    // again.
     let hangs = story.nats_pid()?;
     kill(hangs, Signal::SIGSTOP)?;
     let admin = port("hardware-gateway", "admin")?;
@@ -395,7 +396,7 @@ async fn lost(admin: &str) -> anyhow::Result<()> {
             .await?;
         let line = text
             .lines()
-            .find(|line| line.starts_with("gateway_lost_messages"));
+            .find(|line| line.starts_with("gateway_unacknowledged_messages"));
         let value = line.and_then(|line| line.rsplit(' ').next());
         if value.is_some_and(|value| value != "0") {
             return Ok(());

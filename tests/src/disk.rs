@@ -78,7 +78,7 @@ impl SmallDisk {
         let path = self.seen_by(process)?.join("balloon");
         let mut file = File::create(&path).with_context(|| path.display().to_string())?;
         let most = self.mebibytes as usize * (1 << 20) / PIECE + 1;
-        let mut piece = &[0; PIECE][..];
+        let mut piece: &[u8] = &[0; PIECE];
         for _ in 0..2 * most {
             match file.write_all(piece) {
                 Ok(()) => {}

@@ -1,4 +1,5 @@
-//! What the bus did not take: counted, and announced when it takes something again.
+//! What the bus did not acknowledge in time: counted, and announced when it takes something again. Most of it is lost; a server
+//! that hung may have stored some of it all the same.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,8 +10,8 @@ use crate::faults::Faults;
 
 /// Name under which the gateway's own errors are announced.
 const GATEWAY: &str = "hardware-gateway";
-/// Code of what was lost on the way to the bus.
-pub const CODE: &str = "publish_failed";
+/// Code of what was not acknowledged.
+const CODE: &str = "publish_failed";
 
 /// Watches the pipeline of the live frames.
 pub struct Lost {
@@ -23,8 +24,8 @@ impl Lost {
     /// Of this pipeline.
     pub fn new(pipeline: Pipeline) -> Self {
         let meter = opentelemetry::global::meter("hardware-gateway")
-            .u64_counter("gateway_lost_messages")
-            .with_description("Frames and announcements that the bus did not take within its time")
+            .u64_counter("gateway_unacknowledged_messages")
+            .with_description("Frames and announcements that the bus did not acknowledge within its time: most likely lost")
             .build();
         meter.add(0, &[]);
         Self {
@@ -48,7 +49,9 @@ impl Lost {
         let what = || {
             let reason = first.map_or_else(String::new, |error| format!(": {error}"));
             (
-                format!("frames or their announcements were lost on the way to the bus{reason}"),
+                format!(
+                    "the bus did not acknowledge frames or their announcements, which may be lost{reason}"
+                ),
                 None,
             )
         };

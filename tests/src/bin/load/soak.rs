@@ -365,7 +365,7 @@ impl Soak<'_> {
             "gateway_late_frames",
             "gateway_refused_frames",
             "gateway_shed_frames",
-            "gateway_lost_messages",
+            "gateway_unacknowledged_messages",
             "gateway_source_failures",
         ] {
             let count = measure::counter(&http, &admin, name).await?;

@@ -17,6 +17,7 @@ pub const RATE_HZ: u32 = 70;
 const SAMPLES: usize = 20;
 
 /// What a device sends.
+#[derive(Clone, Copy)]
 pub enum Form {
     /// ADR-018 datagrams: a 32-bit count, no clock.
     Datagrams,
@@ -180,10 +181,7 @@ fn send(devices: Vec<Device>, step_us: u32, stop: &AtomicBool) -> anyhow::Result
         socket.set_nonblocking(true)?;
         let offered = Offered {
             name: device.name.clone(),
-            form: match device.form {
-                Form::Datagrams => Form::Datagrams,
-                Form::Lines => Form::Lines,
-            },
+            form: device.form,
             boots: 0,
             sent: Vec::new(),
             unheard: 0,

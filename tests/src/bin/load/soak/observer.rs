@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::DeliverPolicy, consumer::pull};
 use futures::StreamExt;
 use prost::Message;
@@ -15,6 +16,8 @@ use super::devices::now_us;
 
 /// Messages asked for at once.
 const BATCH: usize = 2_000;
+/// Longest wait for an answer: a server that was killed gives none.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// A frame that was found in the stream.
 #[derive(Clone, Copy)]
@@ -45,7 +48,7 @@ impl Observer {
         let state = Arc::<Mutex<State>>::default();
         let reading = Arc::clone(&state);
         let task = tokio::spawn(async move {
-            let context = jetstream::new(nats);
+            let context = ContextBuilder::new().timeout(ANSWER).build(nats);
             let mut place = (None, 1);
             loop {
                 // Whatever fails is the server's absence: it is tried again.
@@ -121,7 +124,7 @@ async fn read(
             .batch()
             .max_messages(BATCH)
             .expires(Duration::from_millis(500));
-        let fetched = tokio::time::timeout(Duration::from_secs(5), async {
+        let fetched = tokio::time::timeout(ANSWER, async {
             let mut messages = fetch.messages().await?;
             let mut count = 0;
             while let Some(message) = messages.next().await {
