@@ -52,7 +52,7 @@ pub use kv::Kv;
 pub use live::Live;
 pub use objects::Objects;
 pub use pipeline::Pipeline;
-pub use publish::DataSubject;
+pub use publish::{DataSubject, Message};
 pub use tail::Tail;
 pub use tap::Tap;
 pub use types::{

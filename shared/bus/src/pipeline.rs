@@ -6,26 +6,30 @@
 //! had taken over in the very moment in which the connection was lost, it sends first when it is back: those few may so come
 //! ahead of what is sent again.
 //!
-//! All acks of a pipeline come to one subscription; the last token of their subject is the place of the message in the order
+//! Data without ids go in batches, whose messages are acknowledged many at once ([`ingest`]). The server tells how much of one
+//! it stored, also over a new connection: of these none is stored twice, and none comes ahead, unless the server forgot, or
+//! that answer was lost as well.
+//!
+//! All acks of a pipeline come to one subscription. The last token of their subject is the place of the message in the order
 //! of sending. The client's own way (an inbox, a channel and timers for each publish) costs several times the CPU time.
 
 mod acks;
+mod ingest;
+mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use events::EventEnvelope;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant};
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::connect::{Core, reconnected};
-use crate::error::Attempt;
-use crate::pipeline::acks::{Acks, verdict};
-use crate::publish::{Outgoing, known};
-use crate::{DataSubject, Error, trace};
+use crate::connect::Core;
+use crate::{DataSubject, Error, Message};
+use worker::Worker;
 
 /// Failures that are kept word for word.
 const KEPT_FAILURES: usize = 256;
@@ -35,7 +39,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(25);
 /// Publishes without an ack that one pipeline may have: the acks of so many fit into a subscription's queue.
 const MOST_IN_FLIGHT: usize = 32_768;
-/// Messages, or acks, that are taken at once.
+/// Acks that are taken at once.
 const AT_ONCE: usize = 64;
 
 /// Publishes without waiting for each ack. Bounded: `publish` waits when `in_flight` acks are outstanding. A publish that
@@ -43,11 +47,12 @@ const AT_ONCE: usize = 64;
 #[derive(Clone)]
 pub struct Pipeline {
     shared: Arc<Shared>,
-    queue: mpsc::UnboundedSender<Entry>,
+    queue: mpsc::UnboundedSender<Queued>,
 }
 
 struct Shared {
-    permits: Arc<Semaphore>,
+    in_flight: usize,
+    permits: Semaphore,
     patience: Duration,
     queued: AtomicU64,
     acked: AtomicU64,
@@ -63,28 +68,28 @@ struct Failures {
     first_since_flush: Option<Error>,
 }
 
+/// What the task is told. Each message in it has taken a permit, which bounds the channel.
+enum Queued {
+    /// Messages, the place of the first in the order, and when they were queued.
+    Messages(Vec<Message>, u64, Instant),
+    /// Somebody waits until all before is acked.
+    Flush,
+}
+
+/// A message that is not acked.
 struct Entry {
     /// Its place in the order.
     number: u64,
-    stream: &'static str,
-    message: Outgoing,
+    message: Message,
     queued: Instant,
-    _permit: OwnedSemaphorePermit,
-}
-
-struct Sent {
-    entry: Entry,
-    /// Sent alone, to see whether its stream is there.
-    probe: bool,
-    sent: Instant,
-    /// What the server said, until its turn comes.
-    answer: Option<Result<(), Attempt>>,
 }
 
 impl Pipeline {
     pub(crate) fn new(core: Core, in_flight: usize) -> Self {
+        let in_flight = in_flight.clamp(1, MOST_IN_FLIGHT);
         let shared = Arc::new(Shared {
-            permits: Arc::new(Semaphore::new(in_flight.clamp(1, MOST_IN_FLIGHT))),
+            in_flight,
+            permits: Semaphore::new(in_flight),
             patience: core.patience(),
             queued: AtomicU64::new(0),
             acked: AtomicU64::new(0),
@@ -92,9 +97,8 @@ impl Pipeline {
             done: watch::channel(0).0,
             failures: Mutex::default(),
         });
-        // Each entry holds a permit: the semaphore is the bound of this channel.
-        let (queue, entries) = mpsc::unbounded_channel();
-        tokio::spawn(Worker::new(core, Arc::clone(&shared)).run(entries));
+        let (queue, queued) = mpsc::unbounded_channel();
+        tokio::spawn(Worker::run(core, Arc::clone(&shared), queued));
         Self { shared, queue }
     }
 
@@ -103,8 +107,7 @@ impl Pipeline {
     /// # Errors
     /// Where the event has no subject that a stream takes, or cannot be written as JSON.
     pub async fn publish(&self, event: &EventEnvelope) -> Result<(), Error> {
-        let message = Outgoing::event(event)?;
-        self.queue(known(&message.subject)?.name, message).await
+        self.publish_all(vec![Message::event(event)?]).await
     }
 
     /// Queues a data-plane message; `id` is its Nats-Msg-Id where given. Waits like [`publish`](Self::publish).
@@ -117,51 +120,32 @@ impl Pipeline {
         payload: Bytes,
         id: Option<String>,
     ) -> Result<(), Error> {
-        self.publish_to(&DataSubject::new(subject)?, payload, id)
-            .await
+        let message = Message::data(&DataSubject::new(subject)?, payload, id);
+        self.publish_all(vec![message.traced()]).await
     }
 
-    /// The same to a subject that was looked up before.
+    /// Queues messages, in this order, at once: for each it costs little but the sending. Waits like
+    /// [`publish`](Self::publish).
     ///
     /// # Errors
-    /// Where the pipeline has ended.
-    pub async fn publish_to(
-        &self,
-        subject: &DataSubject,
-        payload: Bytes,
-        id: Option<String>,
-    ) -> Result<(), Error> {
-        let DataSubject { subject, stream } = subject.clone();
-        let mut headers = async_nats::HeaderMap::new();
-        if let Some(id) = id {
-            headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    /// Where the pipeline has ended: then some of them may be lost.
+    pub async fn publish_all(&self, mut messages: Vec<Message>) -> Result<(), Error> {
+        while !messages.is_empty() {
+            // More than there are permits would wait for ever.
+            let rest = messages.split_off(messages.len().min(self.shared.in_flight));
+            self.queue(std::mem::replace(&mut messages, rest)).await?;
         }
-        trace::inject(&mut headers);
-        let message = Outgoing {
-            subject,
-            headers,
-            payload,
-        };
-        self.queue(stream, message).await
+        Ok(())
     }
 
-    async fn queue(&self, stream: &'static str, message: Outgoing) -> Result<(), Error> {
-        let closed = || Error::Closed {
-            what: "pipeline".to_owned(),
-        };
-        let permit = Arc::clone(&self.shared.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| closed())?;
-        let number = self.shared.queued.fetch_add(1, Ordering::AcqRel);
+    async fn queue(&self, messages: Vec<Message>) -> Result<(), Error> {
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let permits = self.shared.permits.acquire_many(count).await;
+        // Given back by the task, one by one.
+        permits.map_err(|_| closed())?.forget();
+        let first = self.shared.queued.fetch_add(count.into(), Ordering::AcqRel);
         self.queue
-            .send(Entry {
-                number,
-                stream,
-                message,
-                queued: Instant::now(),
-                _permit: permit,
-            })
+            .send(Queued::Messages(messages, first, Instant::now()))
             .map_err(|_| closed())
     }
 
@@ -172,10 +156,15 @@ impl Pipeline {
     pub async fn flush(&self) -> Result<(), Error> {
         let target = self.shared.queued.load(Ordering::Acquire);
         let mut done = self.shared.done.subscribe();
-        if done.wait_for(|done| *done >= target).await.is_err() {
-            return Err(Error::Closed {
-                what: "pipeline".to_owned(),
-            });
+        if *done.borrow_and_update() < target {
+            self.queue.send(Queued::Flush).map_err(|_| closed())?;
+        }
+        let done = tokio::select! {
+            done = done.wait_for(|done| *done >= target) => done.is_ok(),
+            () = self.queue.closed() => false,
+        };
+        if !done {
+            return Err(closed());
         }
         match self.shared.failures().first_since_flush.take() {
             Some(error) => Err(error),
@@ -217,7 +206,7 @@ impl Shared {
     fn acked(&self, messages: u64) {
         if messages > 0 {
             self.acked.fetch_add(messages, Ordering::AcqRel);
-            self.done.send_modify(|done| *done += messages);
+            self.settled(messages);
         }
     }
 
@@ -233,248 +222,18 @@ impl Shared {
         failures.kept.push_back(error);
         drop(failures);
         self.failed.fetch_add(1, Ordering::AcqRel);
-        self.done.send_modify(|done| *done += 1);
+        self.settled(1);
+    }
+
+    fn settled(&self, messages: u64) {
+        self.done.send_modify(|done| *done += messages);
+        self.permits
+            .add_permits(usize::try_from(messages).unwrap_or_default());
     }
 }
 
-struct Worker {
-    core: Core,
-    shared: Arc<Shared>,
-    /// Sent, and not acknowledged: oldest first.
-    sent: VecDeque<Sent>,
-    /// Where the oldest of them stands in the order of sending; the others follow one by one.
-    oldest: u64,
-    /// To be sent again, by their place in the order. Nothing new is taken while there are any.
-    again: BTreeMap<u64, Entry>,
-    again_at: Instant,
-    /// Something failed: what else is out comes to its end before anything is sent again.
-    retreating: bool,
-    /// Streams that took a message since the last trouble. After a restart of the server a stream may not be there yet: the
-    /// first message to it goes alone, since those behind it might otherwise be taken where it was not.
-    trusted: BTreeSet<&'static str>,
-    /// Such a first message is out.
-    probing: bool,
-    /// Why the last one has to be sent again.
-    reason: String,
-    epoch: u64,
-}
-
-/// What the task woke for.
-enum Wake {
-    Queued(Option<Entry>),
-    Answered(async_nats::Message),
-    Reconnected,
-    Tick,
-}
-
-impl Worker {
-    fn new(core: Core, shared: Arc<Shared>) -> Self {
-        let epoch = core.link.borrow().epoch;
-        Self {
-            core,
-            shared,
-            sent: VecDeque::new(),
-            oldest: 0,
-            again: BTreeMap::new(),
-            again_at: Instant::now(),
-            retreating: false,
-            trusted: BTreeSet::new(),
-            probing: false,
-            reason: String::new(),
-            epoch,
-        }
-    }
-
-    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Entry>) {
-        let mut link = self.core.link.clone();
-        let mut acks = Acks::subscribe(&self.core.client).await;
-        let mut open = true;
-        while open || !self.sent.is_empty() || !self.again.is_empty() {
-            self.expire();
-            if let Some(entry) = self.resend() {
-                self.send(entry, &mut acks).await;
-                continue;
-            }
-            let recovering = !self.again.is_empty();
-            let wake_at = self.next_wake();
-            let waits = recovering || !self.sent.is_empty();
-            let wake = tokio::select! {
-                biased;
-                () = reconnected(&mut link, self.epoch) => Wake::Reconnected,
-                answer = acks.next() => Wake::Answered(answer),
-                entry = entries.recv(), if open && !recovering && !self.probing => Wake::Queued(entry),
-                () = tokio::time::sleep_until(wake_at), if waits => Wake::Tick,
-            };
-            match wake {
-                Wake::Queued(Some(entry)) => {
-                    self.send(entry, &mut acks).await;
-                    for _ in 1..AT_ONCE {
-                        if self.probing || !self.again.is_empty() {
-                            break;
-                        }
-                        let Ok(entry) = entries.try_recv() else { break };
-                        self.send(entry, &mut acks).await;
-                    }
-                }
-                Wake::Queued(None) => open = false,
-                Wake::Tick => {}
-                Wake::Reconnected => {
-                    self.epoch = link.borrow_and_update().epoch;
-                    self.lose();
-                    "the connection was lost".clone_into(&mut self.reason);
-                    (self.retreating, self.probing) = (false, false);
-                    self.trusted.clear();
-                    self.again_at = Instant::now();
-                }
-                Wake::Answered(answer) => {
-                    self.note(&acks, &answer);
-                    for _ in 1..AT_ONCE {
-                        let Some(answer) = acks.waiting() else { break };
-                        self.note(&acks, &answer);
-                    }
-                }
-            }
-            self.settle();
-        }
-        debug!("pipeline ended");
-    }
-
-    /// Notes what the server answered. An answer for something that was sent again since is none.
-    fn note(&mut self, acks: &Acks, message: &async_nats::Message) {
-        let place = acks
-            .number(message)
-            .and_then(|number| number.checked_sub(self.oldest))
-            .and_then(|place| usize::try_from(place).ok());
-        if let Some(sent) = place.and_then(|place| self.sent.get_mut(place)) {
-            sent.answer = Some(verdict(message, || sent.entry.message.what()));
-        }
-    }
-
-    /// The connection was made anew: what has no answer is to be sent again.
-    fn lose(&mut self) {
-        self.oldest += self.sent.len() as u64;
-        let mut acked = 0;
-        for sent in self.sent.drain(..) {
-            if matches!(sent.answer, Some(Ok(()))) {
-                acked += 1;
-            } else {
-                self.again.insert(sent.entry.number, sent.entry);
-            }
-        }
-        self.shared.acked(acked);
-    }
-
-    /// The oldest message to be sent again, where it may go now.
-    fn resend(&mut self) -> Option<Entry> {
-        let waits = self.probing || (self.retreating && !self.sent.is_empty());
-        if waits || !self.core.is_connected() || Instant::now() < self.again_at {
-            return None;
-        }
-        self.retreating = false;
-        self.again.pop_first().map(|(_, entry)| entry)
-    }
-
-    async fn send(&mut self, entry: Entry, acks: &mut Acks) {
-        if !self.core.is_connected() {
-            return self.retreat(entry, self.core.absence());
-        }
-        let number = self.oldest + self.sent.len() as u64;
-        match acks.send(&self.core.client, &entry.message, number).await {
-            Ok(()) => {
-                self.probing = !self.trusted.contains(entry.stream);
-                self.sent.push_back(Sent {
-                    entry,
-                    probe: self.probing,
-                    sent: Instant::now(),
-                    answer: None,
-                });
-            }
-            Err(Attempt::Fatal(error)) => self.shared.failed(error),
-            Err(Attempt::Transient(reason)) => self.retreat(entry, reason),
-        }
-    }
-
-    /// Takes the answers for the oldest messages, as far as they are there or overdue.
-    fn settle(&mut self) {
-        let mut acked = 0;
-        let now = Instant::now();
-        while let Some(oldest) = self.sent.front_mut() {
-            let answer = oldest.answer.take();
-            let overdue = now >= oldest.limit(self.shared.patience);
-            if answer.is_none() && !overdue {
-                break;
-            }
-            let Some(sent) = self.sent.pop_front() else {
-                break;
-            };
-            self.oldest += 1;
-            if sent.probe {
-                self.probing = false;
-            }
-            match answer {
-                Some(Ok(())) => {
-                    if sent.probe {
-                        self.trusted.insert(sent.entry.stream);
-                    }
-                    acked += 1;
-                }
-                Some(Err(Attempt::Fatal(error))) => self.shared.failed(error),
-                Some(Err(Attempt::Transient(reason))) => self.retreat(sent.entry, reason),
-                None => self.retreat(sent.entry, "no acknowledgement came".to_owned()),
-            }
-        }
-        self.shared.acked(acked);
-    }
-
-    /// Keeps a message to be sent again, and everything behind it.
-    fn retreat(&mut self, entry: Entry, reason: String) {
-        self.reason = reason;
-        self.again.insert(entry.number, entry);
-        self.again_at = Instant::now() + PAUSE;
-        self.retreating = true;
-        self.trusted.clear();
-    }
-
-    /// Gives up on what waited too long.
-    fn expire(&mut self) {
-        while let Some(entry) = self
-            .again
-            .first_entry()
-            .filter(|entry| entry.get().queued.elapsed() >= self.shared.patience)
-        {
-            let entry = entry.remove();
-            let waited_s = entry.queued.elapsed().as_secs_f64();
-            if !self.core.is_connected() {
-                self.reason = self.core.absence();
-            }
-            self.shared.failed(Error::Timeout {
-                what: entry.message.what(),
-                waited_s,
-                reason: self.reason.clone(),
-            });
-        }
-    }
-
-    /// When to look again, where nothing else happens before.
-    fn next_wake(&self) -> Instant {
-        let patience = self.shared.patience;
-        let waiting = self.again.values().next();
-        let expires = waiting.map(|entry| entry.queued + patience);
-        if let Some(oldest) = self.sent.front() {
-            // An answer comes first, or its time runs out.
-            let limit = oldest.limit(patience);
-            return expires.map_or(limit, |expires| expires.min(limit));
-        }
-        // Not connected, or not yet time.
-        expires
-            .unwrap_or(self.again_at)
-            .min(self.again_at.max(Instant::now() + PAUSE / 10))
-    }
-}
-
-impl Sent {
-    /// When it is overdue.
-    fn limit(&self, patience: Duration) -> Instant {
-        (self.sent + ACK_TIMEOUT).min(self.entry.queued + patience)
+fn closed() -> Error {
+    Error::Closed {
+        what: "pipeline".to_owned(),
     }
 }

@@ -54,19 +54,71 @@ pub(crate) fn known(subject: &str) -> Result<&'static table::StreamSpec, Error> 
 /// A subject of the data plane that a stream takes, looked up once. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DataSubject {
-    pub(crate) subject: Subject,
-    pub(crate) stream: &'static str,
+    subject: Subject,
+    stream: &'static table::StreamSpec,
 }
 
 impl DataSubject {
     /// # Errors
     /// Where no stream takes the subject.
     pub fn new(subject: String) -> Result<Self, Error> {
-        let stream = known(&subject)?.name;
+        let stream = known(&subject)?;
         Ok(Self {
             subject: subject.into(),
             stream,
         })
+    }
+}
+
+/// A message that is ready to go through a [`Pipeline`](crate::Pipeline).
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Name of its stream.
+    pub(crate) stream: &'static str,
+    /// Whether it may go in a batch, whose messages are acknowledged many at once.
+    pub(crate) batched: bool,
+    pub(crate) outgoing: Outgoing,
+}
+
+impl Message {
+    /// A message of the data plane; `id` is its `Nats-Msg-Id` where given.
+    #[must_use]
+    pub fn data(to: &DataSubject, payload: Bytes, id: Option<String>) -> Self {
+        let mut headers = HeaderMap::new();
+        // The server takes repeated ids out of a batch without a word.
+        let batched = id.is_none() && to.stream.batched;
+        if let Some(id) = id {
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        }
+        Self {
+            stream: to.stream.name,
+            batched,
+            outgoing: Outgoing {
+                subject: to.subject.clone(),
+                headers,
+                payload,
+            },
+        }
+    }
+
+    /// An event, with the trace of the current span.
+    ///
+    /// # Errors
+    /// Where the event has no subject that a stream takes, or cannot be written as JSON.
+    pub fn event(event: &EventEnvelope) -> Result<Self, Error> {
+        let outgoing = Outgoing::event(event)?;
+        Ok(Self {
+            stream: known(&outgoing.subject)?.name,
+            batched: false,
+            outgoing,
+        })
+    }
+
+    /// The same, as part of the trace of the current span.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        trace::inject(&mut self.outgoing.headers);
+        self
     }
 }
 
@@ -199,8 +251,8 @@ pub(crate) fn classify(what: &str, error: &PublishError) -> Attempt {
 /// The same for an answer of the JetStream API.
 pub(crate) fn classify_api(what: &str, error: &jetstream::Error) -> Attempt {
     match (error.code(), error.error_code().0) {
-        // 503: starting, recovering or without a leader; 10210: other batches are open.
-        (503, _) | (_, 10210) => Attempt::Transient(error.to_string()),
+        // 503: starting, recovering or without a leader; 10210, 10211: other batches are open.
+        (503, _) | (_, 10210 | 10211) => Attempt::Transient(error.to_string()),
         _ => Attempt::Fatal(Error::Refused {
             what: what.to_owned(),
             reason: error.to_string(),

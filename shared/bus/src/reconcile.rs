@@ -89,6 +89,7 @@ fn wanted(spec: &StreamSpec, scale: f64) -> Config {
         duplicate_window: spec.duplicate_window,
         allow_direct: true,
         allow_atomic_publish: republished,
+        allow_batch_publish: spec.batched,
         republish: republished.then(|| Republish {
             source: "*.*.*".to_owned(),
             destination: "{{wildcard(1)}}.{{wildcard(2)}}".to_owned(),
@@ -125,6 +126,7 @@ fn change(present: &Config, wanted: &Config) -> Result<Option<Config>, Error> {
         duplicate_window: wanted.duplicate_window,
         allow_direct: wanted.allow_direct,
         allow_atomic_publish: wanted.allow_atomic_publish,
+        allow_batch_publish: wanted.allow_batch_publish,
         republish: wanted.republish.clone(),
         subject_transform: wanted.subject_transform.clone(),
         ..present.clone()

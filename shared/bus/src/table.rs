@@ -51,6 +51,8 @@ pub struct StreamSpec {
     pub duplicate_window: Duration,
     /// Subjects to which the server adds a token, the [partition](PARTITIONS) of their zone, in storing them.
     pub partitioned: Option<Partitioned>,
+    /// Takes batches whose messages are stored as they come and acknowledged many at once (docs/adr/011).
+    pub batched: bool,
 }
 
 /// How a stream's subjects get their partition.
@@ -80,6 +82,7 @@ const fn events(
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
         partitioned: None,
+        batched: false,
     }
 }
 
@@ -100,6 +103,7 @@ pub static STREAMS: &[StreamSpec] = &[
             published: "data.*.*.*",
             stored: "data.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{partition(16,2)}}",
         }),
+        batched: true,
     },
     // Minutes of windows, so that a threshold can be tried on the past week.
     StreamSpec {
@@ -111,6 +115,7 @@ pub static STREAMS: &[StreamSpec] = &[
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
         partitioned: None,
+        batched: false,
     },
     StreamSpec {
         name: "FRAMES",
@@ -124,6 +129,7 @@ pub static STREAMS: &[StreamSpec] = &[
         storage: Storage::Memory,
         duplicate_window: DUPLICATE_WINDOW,
         partitioned: None,
+        batched: false,
     },
     events("HARDWARE", &["hardware.*.*"], 90, 128),
     events(
@@ -152,6 +158,7 @@ pub static STREAMS: &[StreamSpec] = &[
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
         partitioned: None,
+        batched: false,
     },
     // The server says here that a message used up its deliveries: the only trace that a crashing worker leaves.
     StreamSpec {
@@ -163,6 +170,7 @@ pub static STREAMS: &[StreamSpec] = &[
         storage: Storage::File,
         duplicate_window: DUPLICATE_WINDOW,
         partitioned: None,
+        batched: false,
     },
 ];
 

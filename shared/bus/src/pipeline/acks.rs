@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::time::Duration;
@@ -32,7 +32,7 @@ impl Acks {
     pub async fn subscribe(client: &Client) -> Self {
         let prefix = format!("{}.", client.new_inbox());
         Self {
-            subscriber: client.subscribe(format!("{prefix}*")).await.ok(),
+            subscriber: client.subscribe(format!("{prefix}>")).await.ok(),
             prefix,
             replies: BytesMut::with_capacity(PIECE),
         }
@@ -54,22 +54,36 @@ impl Acks {
         self.subscriber.as_mut()?.next().now_or_never().flatten()
     }
 
-    /// Which message an answer is for.
-    pub fn number(&self, answer: &Message) -> Option<u64> {
-        answer.subject.strip_prefix(&*self.prefix)?.parse().ok()
+    /// Where answers come to, with its last dot.
+    pub fn inbox(&self) -> &str {
+        &self.prefix
     }
 
-    /// Hands a message to the client. Its answer will bear `number`.
+    /// What an answer is for: its subject without the inbox.
+    pub fn place<'a>(&self, answer: &'a Message) -> Option<&'a str> {
+        answer.subject.strip_prefix(&*self.prefix)
+    }
+
+    /// A subject for an answer, of what `write` writes; it is given the inbox.
+    pub fn reply(&mut self, write: impl FnOnce(&str, &mut BytesMut)) -> Subject {
+        write(&self.prefix, &mut self.replies);
+        // What is written is ASCII.
+        Subject::from_utf8(self.replies.split().freeze()).unwrap_or(Subject::from_static(""))
+    }
+
+    /// Writes the subject for the answer to a message that goes by itself.
+    pub fn number_into(inbox: &str, number: u64, reply: &mut BytesMut) {
+        // Writing to memory cannot fail.
+        let _ = write!(reply, "{inbox}{number}");
+    }
+
+    /// Hands a message to the client. Its answer will come to `reply`.
     pub async fn send(
-        &mut self,
+        &self,
         client: &Client,
         message: &Outgoing,
-        number: u64,
+        reply: Subject,
     ) -> Result<(), Attempt> {
-        // Writing to memory cannot fail, and what is written is ASCII.
-        let _ = write!(self.replies, "{}{number}", self.prefix);
-        let reply = Subject::from_utf8(self.replies.split().freeze())
-            .map_err(|error| Attempt::Transient(error.to_string()))?;
         let (subject, payload) = (message.subject.clone(), message.payload.clone());
         let sending = async {
             if message.headers.is_empty() {
@@ -81,7 +95,13 @@ impl Acks {
                     .await
             }
         };
-        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+        tokio::pin!(sending);
+        // There is room, as a rule, and no need of a timer.
+        let sent = match sending.as_mut().now_or_never() {
+            Some(sent) => Ok(sent),
+            None => tokio::time::timeout(SEND_TIMEOUT, sending).await,
+        };
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => match error.kind() {
                 PublishErrorKind::Send => Err(Attempt::Transient(chain(&error))),
@@ -93,6 +113,20 @@ impl Acks {
             Err(_) => Err(Attempt::Transient(
                 "the connection takes nothing".to_owned(),
             )),
+        }
+    }
+
+    /// Hands a message without a content to the client, whose answer is all that is wanted.
+    pub async fn ask(
+        &self,
+        client: &Client,
+        subject: Subject,
+        reply: Subject,
+    ) -> Result<(), String> {
+        let sending = client.publish_with_reply(subject, reply, Bytes::new());
+        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+            Ok(sent) => sent.map_err(|error| chain(&error)),
+            Err(_) => Err("the connection takes nothing".to_owned()),
         }
     }
 }

@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod batches;
 mod consumers;
 mod data_plane;
 mod followers;
