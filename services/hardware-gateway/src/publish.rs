@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bus::{DataSubject, Pipeline};
+use bus::{DataSubject, Message, Pipeline};
 use csi::Frame;
 use csi::wire::Published;
 use events::signal::CsiFrameReceived;
 use events::{
     DataSource, DeviceId, DomainEvent, EventEnvelope, FrameId, Metadata, Name, SessionId, Timestamp,
 };
-use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -46,6 +45,8 @@ pub struct FramePublisher {
     announcer: Announcer,
     /// Subject of each device, and the zone that it is of.
     subjects: HashMap<Name, (Arc<str>, DataSubject)>,
+    /// Prepared, and not yet queued.
+    ready: Vec<Message>,
 }
 
 impl FramePublisher {
@@ -57,6 +58,7 @@ impl FramePublisher {
             source,
             announcer: Announcer::new(budget),
             subjects: HashMap::new(),
+            ready: Vec::new(),
         }
     }
 
@@ -65,18 +67,20 @@ impl FramePublisher {
         self.announcer.announce(frame.receive_time_us)
     }
 
-    /// Queues the frame and, where `announced`, its announcement. Waits while too many acks are outstanding.
+    /// Makes the frame ready and, where `announced`, its announcement; [`send`](Self::send) queues them.
     ///
     /// # Errors
-    /// Where the bus did not take it within its time.
-    pub async fn publish(
+    /// Where they have no subject.
+    pub fn prepare(
         &mut self,
         frame: &Frame,
         to: &Destination<'_>,
         (announced, one_in): (bool, u32),
     ) -> Result<(), Error> {
         if !announced {
-            return self.data(frame, to, false, one_in).await;
+            let data = self.data(frame, to, false, one_in)?;
+            self.ready.push(data);
+            return Ok(());
         }
         let span = tracing::info_span!(
             "frame receive",
@@ -85,25 +89,76 @@ impl FramePublisher {
             zone = &**to.zone,
             sequence = frame.sequence,
         );
-        async {
-            self.data(frame, to, true, one_in).await?;
-            self.announcement(frame, to, one_in).await
-        }
-        .instrument(span)
-        .await
+        let _entered = span.enter();
+        let data = self.data(frame, to, true, one_in)?.traced();
+        self.ready.push(data);
+        let announcement = self.announcement(frame, to, one_in)?;
+        self.ready.push(announcement);
+        Ok(())
     }
 
-    /// The data plane's half.
+    /// Queues what is ready. Waits while too many acks are outstanding.
+    ///
+    /// # Errors
+    /// Where the bus did not take it within its time.
+    pub async fn send(&mut self) -> Result<(), Error> {
+        let ready = std::mem::take(&mut self.ready);
+        self.ready.reserve(ready.len());
+        Ok(self.pipeline.publish_all(ready).await?)
+    }
+
+    /// Queues the frame and, where `announced`, its announcement.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare) and [`send`](Self::send).
+    pub async fn publish(
+        &mut self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        decision: (bool, u32),
+    ) -> Result<(), Error> {
+        self.prepare(frame, to, decision)?;
+        self.send().await
+    }
+
+    /// Queues the data plane's half.
     ///
     /// # Errors
     /// As [`FramePublisher::publish`].
-    pub async fn data(
+    pub async fn publish_data(
+        &mut self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        (announced, one_in): (bool, u32),
+    ) -> Result<(), Error> {
+        let data = self.data(frame, to, announced, one_in)?;
+        self.ready.push(data);
+        self.send().await
+    }
+
+    /// Queues the announcement's half.
+    ///
+    /// # Errors
+    /// As [`FramePublisher::publish`].
+    pub async fn publish_announcement(
+        &mut self,
+        frame: &Frame,
+        to: &Destination<'_>,
+        one_in: u32,
+    ) -> Result<(), Error> {
+        let announcement = self.announcement(frame, to, one_in)?;
+        self.ready.push(announcement);
+        self.send().await
+    }
+
+    /// The data plane's half.
+    fn data(
         &mut self,
         frame: &Frame,
         to: &Destination<'_>,
         announced: bool,
         one_in: u32,
-    ) -> Result<(), Error> {
+    ) -> Result<Message, Error> {
         let published = Published {
             frame_id: to.frame_id,
             device: to.device.as_str(),
@@ -120,8 +175,7 @@ impl FramePublisher {
         let id = to
             .run
             .map(|run| format!("{}.{}", to.frame_id, run.simple()));
-        let subject = self.subject(to)?;
-        Ok(self.pipeline.publish_to(&subject, payload, id).await?)
+        Ok(Message::data(&self.subject(to)?, payload, id))
     }
 
     /// Made once for each device, and anew when it is moved.
@@ -141,15 +195,12 @@ impl FramePublisher {
     }
 
     /// The announcement's half.
-    ///
-    /// # Errors
-    /// As [`FramePublisher::publish`].
-    pub async fn announcement(
+    fn announcement(
         &self,
         frame: &Frame,
         to: &Destination<'_>,
         one_in: u32,
-    ) -> Result<(), Error> {
+    ) -> Result<Message, Error> {
         let event = received(frame, to);
         let id = announcement_id(to.frame_id);
         let metadata = Metadata {
@@ -159,7 +210,7 @@ impl FramePublisher {
             ..Metadata::default()
         };
         let envelope = EventEnvelope::new(id, &event, metadata)?.correlated(to.run);
-        Ok(self.pipeline.publish(&envelope).await?)
+        Ok(Message::event(&envelope)?)
     }
 
     /// Waits for all acks.

@@ -7,8 +7,8 @@
 //! ahead of what is sent again.
 //!
 //! Data without ids go in batches, whose messages are acknowledged many at once ([`ingest`]). The server tells how much of one
-//! it stored, also over a new connection: of these none is stored twice, and none comes ahead, unless the server forgot, or
-//! that answer was lost as well.
+//! it stored, also over a new connection: of these none is stored twice, unless the server forgot, or that answer was lost as
+//! well; and none comes ahead.
 //!
 //! All acks of a pipeline come to one subscription. The last token of their subject is the place of the message in the order
 //! of sending. The client's own way (an inbox, a channel and timers for each publish) costs several times the CPU time.

@@ -1,8 +1,9 @@
-//! A UDP socket, read in batches. What the kernel drops because the socket's buffer is full is counted (`SO_RXQ_OVFL`).
+//! A UDP socket, read in batches. When a datagram arrived the kernel says (`SO_TIMESTAMPNS`), so that waiting for a few of them
+//! costs no precision. What the kernel drops because the socket's buffer is full is counted (`SO_RXQ_OVFL`).
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,8 +17,12 @@ use crate::source::intake::now_us;
 /// Datagrams read before other tasks get their turn.
 const BATCH: usize = 256;
 
-/// What comes within so much time is read together, while datagrams come close upon each other.
-const TOGETHER: Duration = Duration::from_millis(1);
+/// What comes within so much time is read together, while datagrams come close upon each other: each waking up, here and in
+/// all that comes after, costs more than a frame.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// As many as are worth a wait; sooner, the socket's buffer may fill up.
+const WANTED: u32 = 64;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -41,7 +46,7 @@ pub fn bind(address: SocketAddr, asked_bytes: usize) -> anyhow::Result<Listener>
     // The kernel grants what it may; what it granted is logged.
     socket.set_recv_buffer_size(asked_bytes)?;
     let granted_bytes = socket.recv_buffer_size()?;
-    batch::count_drops(&socket);
+    batch::ask_kernel(&socket);
     socket
         .bind(&address.into())
         .with_context(|| format!("cannot bind the CSI listener to udp {address}"))?;
@@ -78,6 +83,7 @@ impl Listener {
             .build()
             .record(self.granted_bytes as u64, &label);
         let mut reader = batch::Reader::new();
+        let mut pace = Pace::new();
         // The kernel counts from the birth of the socket.
         let mut dropped = 0_u32;
         loop {
@@ -86,11 +92,11 @@ impl Listener {
                 ready = self.socket.readable() => ready.context("the CSI socket failed")?,
             }
             let mut drops = None;
-            let read = reader.read(&self.socket, BATCH, |bytes, peer, overflow| {
-                drops = overflow.or(drops);
+            let read = reader.read(&self.socket, BATCH, |bytes, peer, said| {
+                drops = said.dropped.or(drops);
                 let origin = Origin {
                     from: From::Net(peer),
-                    time_us: now_us(),
+                    time_us: said.arrived_us.unwrap_or_else(now_us),
                     recorded: false,
                 };
                 feed.datagram(bytes, origin);
@@ -104,18 +110,64 @@ impl Listener {
                 });
             }
             feed.flush();
-            match read.context("the CSI socket failed")? {
-                0 | 1 => {}
-                BATCH => tokio::task::yield_now().await,
-                // They come closer than one by one: waking up for each few of them costs more than all the rest.
-                _ => tokio::select! {
+            match pace.read(read.context("the CSI socket failed")?, Instant::now()) {
+                Wait::No => {}
+                Wait::Turn => tokio::task::yield_now().await,
+                Wait::For(together) => tokio::select! {
                     () = stop.cancelled() => break,
-                    () = tokio::time::sleep(TOGETHER) => {}
+                    () = tokio::time::sleep(together) => {}
                 },
             }
         }
         Ok(())
     }
+}
+
+/// How long to wait for more before the socket is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// They come one by one.
+    No,
+    /// There is more already: only other tasks get their turn.
+    Turn,
+    /// They come close upon each other.
+    For(Duration),
+}
+
+/// How fast datagrams come. Pure.
+struct Pace {
+    before: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            before: Instant::now(),
+        }
+    }
+
+    /// Notes that so many were read at `now`.
+    fn read(&mut self, datagrams: usize, now: Instant) -> Wait {
+        if datagrams == 0 {
+            return Wait::No;
+        }
+        let took = now.saturating_duration_since(self.before);
+        self.before = now;
+        match u32::try_from(datagrams) {
+            Ok(1) => Wait::No,
+            Ok(some) if datagrams < BATCH => Wait::For((took * WANTED / some).min(TOGETHER)),
+            _ => Wait::Turn,
+        }
+    }
+}
+
+/// What the kernel says of a datagram.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    /// When it arrived, microseconds since the Unix epoch.
+    arrived_us: Option<i64>,
+    /// Datagrams dropped since the birth of the socket.
+    dropped: Option<u32>,
 }
 
 /// Larger than any datagram of the families; a longer one is read whole up to here and refused.
@@ -133,40 +185,44 @@ fn harmless(error: &io::Error) -> bool {
 
 #[cfg(target_os = "linux")]
 mod batch {
-    //! `recvmmsg`. The first datagram of a batch is read by `recvmsg`, which also tells what the kernel dropped.
+    //! `recvmmsg`.
 
     use std::io::{self, IoSliceMut};
     use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
     use std::os::fd::AsRawFd;
 
     use nix::sys::socket::{
-        ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg,
+        ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
         setsockopt, sockopt,
     };
+    use nix::sys::time::TimeSpec;
     use tokio::io::Interest;
     use tokio::net::UdpSocket;
 
-    use super::{MAX_DATAGRAM, harmless};
+    use super::{MAX_DATAGRAM, Said, harmless};
 
     /// Datagrams in one system call.
-    const AT_ONCE: usize = 32;
+    const AT_ONCE: usize = 64;
+    /// From one buffer to the next. Not a power of two: their beginnings would share a few lines of the cache.
+    const PITCH: usize = MAX_DATAGRAM + 832;
 
     pub(super) struct Reader {
         buffers: Vec<u8>,
-        control: Vec<u8>,
     }
 
-    pub(super) fn count_drops(socket: &socket2::Socket) {
+    pub(super) fn ask_kernel(socket: &socket2::Socket) {
         if let Err(error) = setsockopt(socket, sockopt::RxqOvfl, &1) {
             tracing::warn!(%error, "the kernel does not tell what it drops");
+        }
+        if let Err(error) = setsockopt(socket, sockopt::ReceiveTimestampns, &true) {
+            tracing::warn!(%error, "the kernel does not tell when datagrams arrive: the time of reading is taken");
         }
     }
 
     impl Reader {
         pub fn new() -> Self {
             Self {
-                buffers: vec![0; AT_ONCE * MAX_DATAGRAM],
-                control: nix::cmsg_space!(u32),
+                buffers: vec![0; AT_ONCE * PITCH],
             }
         }
 
@@ -175,23 +231,18 @@ mod batch {
             &mut self,
             socket: &UdpSocket,
             most: usize,
-            mut each: impl FnMut(&[u8], SocketAddr, Option<u32>),
+            mut each: impl FnMut(&[u8], SocketAddr, Said),
         ) -> io::Result<usize> {
             let mut read = 0;
-            // Not kept: it holds pointers, and may not go from thread to thread.
-            let mut headers = None;
             while read < most {
-                let step = if read == 0 {
-                    socket.try_io(Interest::READABLE, || self.first(socket, &mut each))
-                } else {
-                    socket.try_io(Interest::READABLE, || {
-                        let headers =
-                            headers.get_or_insert_with(|| MultiHeaders::preallocate(AT_ONCE, None));
-                        self.more(socket, headers, &mut each)
-                    })
-                };
-                match step {
-                    Ok(datagrams) => read += datagrams,
+                match socket.try_io(Interest::READABLE, || self.more(socket, &mut each)) {
+                    Ok(datagrams) => {
+                        read += datagrams;
+                        // There was no more; that there is none now is not asked for.
+                        if datagrams < AT_ONCE {
+                            return Ok(read);
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
                     Err(error) if harmless(&error) => read += 1,
                     Err(error) => return Err(error),
@@ -200,43 +251,21 @@ mod batch {
             Ok(most)
         }
 
-        fn first(
-            &mut self,
-            socket: &UdpSocket,
-            each: &mut impl FnMut(&[u8], SocketAddr, Option<u32>),
-        ) -> io::Result<usize> {
-            let buffer = self.buffers.get_mut(..MAX_DATAGRAM).unwrap_or_default();
-            let mut slices = [IoSliceMut::new(buffer)];
-            let message = recvmsg::<SockaddrStorage>(
-                socket.as_raw_fd(),
-                &mut slices,
-                Some(&mut self.control),
-                MsgFlags::MSG_DONTWAIT,
-            )?;
-            let dropped = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::RxqOvfl(dropped) => Some(dropped),
-                _ => None,
-            });
-            let peer = message.address.as_ref().and_then(address);
-            let bytes = message.iovs().next().unwrap_or_default();
-            if let Some(peer) = peer {
-                each(bytes, peer, dropped);
-            }
-            Ok(1)
-        }
-
         fn more(
             &mut self,
             socket: &UdpSocket,
-            headers: &mut MultiHeaders<SockaddrStorage>,
-            each: &mut impl FnMut(&[u8], SocketAddr, Option<u32>),
+            each: &mut impl FnMut(&[u8], SocketAddr, Said),
         ) -> io::Result<usize> {
-            let buffers = self.buffers.chunks_mut(MAX_DATAGRAM);
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                buffers.map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            // Not kept: they hold pointers, which may not go from thread to thread, and what the kernel wrote over their lengths.
+            let mut headers =
+                MultiHeaders::preallocate(AT_ONCE, Some(nix::cmsg_space!(u32, TimeSpec)));
+            let buffers = self.buffers.chunks_exact_mut(PITCH);
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
+                .map(|buffer| [IoSliceMut::new(buffer.split_at_mut(MAX_DATAGRAM).0)])
+                .collect();
             let messages = recvmmsg(
                 socket.as_raw_fd(),
-                headers,
+                &mut headers,
                 slices.iter_mut(),
                 MsgFlags::MSG_DONTWAIT,
                 None,
@@ -245,11 +274,27 @@ mod batch {
             for message in messages {
                 read += 1;
                 if let Some(peer) = message.address.as_ref().and_then(address) {
-                    each(message.iovs().next().unwrap_or_default(), peer, None);
+                    let bytes = message.iovs().next().unwrap_or_default();
+                    each(bytes, peer, said(&message));
                 }
             }
             Ok(read)
         }
+    }
+
+    fn said(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Said {
+        let mut said = Said::default();
+        for control in message.cmsgs().into_iter().flatten() {
+            match control {
+                ControlMessageOwned::RxqOvfl(dropped) => said.dropped = Some(dropped),
+                ControlMessageOwned::ScmTimestampns(at) => {
+                    let nanos = i128::from(at.tv_sec()) * 1_000_000_000 + i128::from(at.tv_nsec());
+                    said.arrived_us = i64::try_from(nanos / 1_000).ok();
+                }
+                _ => {}
+            }
+        }
+        said
     }
 
     fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -272,13 +317,13 @@ mod batch {
 
     use tokio::net::UdpSocket;
 
-    use super::{MAX_DATAGRAM, harmless};
+    use super::{MAX_DATAGRAM, Said, harmless};
 
     pub(super) struct Reader {
         buffer: Vec<u8>,
     }
 
-    pub(super) fn count_drops(_: &socket2::Socket) {}
+    pub(super) fn ask_kernel(_: &socket2::Socket) {}
 
     impl Reader {
         pub fn new() -> Self {
@@ -291,13 +336,17 @@ mod batch {
             &mut self,
             socket: &UdpSocket,
             most: usize,
-            mut each: impl FnMut(&[u8], SocketAddr, Option<u32>),
+            mut each: impl FnMut(&[u8], SocketAddr, Said),
         ) -> io::Result<usize> {
             let mut read = 0;
             while read < most {
                 match socket.try_recv_from(&mut self.buffer) {
                     Ok((length, peer)) => {
-                        each(self.buffer.get(..length).unwrap_or_default(), peer, None);
+                        each(
+                            self.buffer.get(..length).unwrap_or_default(),
+                            peer,
+                            Said::default(),
+                        );
                         read += 1;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
@@ -309,3 +358,6 @@ mod batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,21 +232,28 @@ async fn over_a_line_cut_after(acks: u64) -> Vec<u64> {
     stored(&near, "esp").await
 }
 
-/// It is cut while frames are under way, and not again while the server is asked how many it has.
-#[tokio::test]
-async fn over_a_connection_that_is_cut_each_frame_is_stored_once_and_in_order() {
-    let stored = over_a_line_cut_after(2_000).await;
-    let wrong = stored.iter().zip(1..).find(|(n, place)| **n != *place);
-    assert_eq!((wrong, stored.len() as u64), (None, MANY));
+/// What the server had is asked of it. Where its answer is lost as well, what was in flight comes again, from where it was
+/// acknowledged on; nothing is left out, and nothing comes ahead.
+fn check_order(stored: &[u64]) {
+    assert_eq!((stored.first(), stored.last()), (Some(&1), Some(&MANY)));
+    let repeats: Vec<(u64, u64)> = stored
+        .windows(2)
+        .map(|pair| (pair[0], pair[1]))
+        .filter(|(before, next)| *next != before + 1)
+        .collect();
+    let in_flight = |&(before, next): &(u64, u64)| next <= before && before - next < 512;
+    assert!(repeats.iter().all(in_flight), "{repeats:?}");
+    assert!(repeats.len() <= 8, "{repeats:?}");
 }
 
-/// It is cut at any time: the server's answer may be lost with it.
 #[tokio::test]
-async fn over_a_connection_that_is_cut_at_any_time_no_frame_is_lost() {
-    let mut stored = over_a_line_cut_after(1).await;
-    stored.sort_unstable();
-    stored.dedup();
-    assert!(stored == (1..=MANY).collect::<Vec<_>>());
+async fn over_a_connection_that_is_cut_no_frame_is_lost_or_comes_ahead() {
+    check_order(&over_a_line_cut_after(2_000).await);
+}
+
+#[tokio::test]
+async fn over_a_connection_that_is_cut_again_and_again_no_frame_is_lost_or_comes_ahead() {
+    check_order(&over_a_line_cut_after(1).await);
 }
 
 #[tokio::test]

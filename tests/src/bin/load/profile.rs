@@ -29,7 +29,8 @@ pub enum Profile {
     Sweep,
     /// What the gateway has to take without loss: 100 devices x 100 Hz, 60 s. `--set nats.storage_scale=2` keeps all of it.
     Gateway,
-    /// More than the machine can take: 100 devices x 500 Hz, 10 s. What matters is who loses, the memory, and the recovery.
+    /// More than the machine can take: 100 devices x 500 Hz, 10 s, and then four times what it took of that. What matters is
+    /// who loses, the memory, and the recovery. `--rate` makes it one run.
     Overload,
     /// A day of the devices' time in 12 minutes, with a nats-server that is killed, a peer that goes, and a full disk; fails
     /// where a promise is broken. Needs root or user namespaces, for a small tmpfs.
@@ -63,9 +64,22 @@ impl Load {
     /// Before the measured part.
     pub const WARM_UP_S: f64 = 3.0;
 
+    /// Most frames per second of one device.
+    const MAX_RATE_HZ: f64 = 2_000.0;
+
+    /// `times` what was taken of this load.
+    pub fn beyond(self, taken_hz: f64, times: f64) -> Self {
+        let rate_hz = (taken_hz * times / f64::from(self.devices)).ceil();
+        Self {
+            rate_hz: rate_hz.clamp(1.0, Self::MAX_RATE_HZ),
+            ..self
+        }
+    }
+
     pub fn checked(self) -> anyhow::Result<Self> {
-        if !(1.0..=1_000.0).contains(&self.rate_hz) {
-            bail!("--rate is {}, and must be 1 to 1000 Hz", self.rate_hz);
+        if !(1.0..=Self::MAX_RATE_HZ).contains(&self.rate_hz) {
+            let (rate, most) = (self.rate_hz, Self::MAX_RATE_HZ);
+            bail!("--rate is {rate}, and must be 1 to {most} Hz");
         }
         if !(1.0..=600.0).contains(&self.seconds) {
             bail!("--seconds is {}, and must be 1 to 600", self.seconds);

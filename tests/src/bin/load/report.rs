@@ -66,6 +66,13 @@ fn frames(outcome: &Outcome) -> Table {
             .read
             .map_or("no counter".into(), |read| read.to_string()),
     );
+    row(
+        "taken",
+        outcome.taken_hz().map_or("no counter".into(), |taken_hz| {
+            let times = outcome.sender.rate_hz / taken_hz;
+            format!("{taken_hz:.0}/s; {times:.1} times that was offered")
+        }),
+    );
     row("dropped at the socket", share(frames.dropped_at_socket));
     row("stored on data.csi.>", frames.stored.to_string());
     row(

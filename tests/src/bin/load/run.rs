@@ -44,6 +44,19 @@ pub struct Outcome {
     pub events: Vec<(&'static str, u64)>,
 }
 
+impl Outcome {
+    /// Frames per second that the system took, from the first datagram until all was worked off; absent where the gateway
+    /// does not count.
+    pub fn taken_hz(&self) -> Option<f64> {
+        let taken = self
+            .frames
+            .read?
+            .checked_sub(self.frames.shed.unwrap_or(0))?;
+        let sending_s = self.frames.offered as f64 / self.sender.rate_hz;
+        Some(taken as f64 / (sending_s + self.drain_s))
+    }
+}
+
 /// What became of the frames, warm-up included.
 #[derive(Debug, Serialize)]
 pub struct Frames {

@@ -116,9 +116,11 @@ impl Replays {
                 match (data_due, announcement_due) {
                     (true, true) => publisher.publish(&frame, &to, decision).await?,
                     // A former process came further with one half than with the other.
-                    (true, false) => publisher.data(&frame, &to, decision.0, decision.1).await?,
+                    (true, false) => publisher.publish_data(&frame, &to, decision).await?,
                     (false, _) if decision.0 => {
-                        publisher.announcement(&frame, &to, decision.1).await?
+                        publisher
+                            .publish_announcement(&frame, &to, decision.1)
+                            .await?
                     }
                     (false, _) => {}
                 }
