@@ -144,7 +144,7 @@ fn only_what_is_listed_so_is_optional() {
     let blind = optional
         .clone()
         .filter(|entry| entry.source == "espectre-history");
-    assert_eq!(local.count() + blind.count(), optional.count());
+    assert_eq!(local.count() + blind.count(), optional.clone().count());
     assert!(optional.count() >= 15);
 }
 
