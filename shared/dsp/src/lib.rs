@@ -14,6 +14,7 @@ pub mod circular;
 pub mod clock;
 pub mod cusum;
 pub mod doppler;
+mod eigen;
 pub mod gain;
 pub mod hampel;
 mod lanes;

@@ -18,6 +18,7 @@
 //! the body is in it. It says nothing anywhere else.
 
 use super::statistics::Statistics;
+use crate::eigen::Eigen;
 use crate::lanes;
 
 /// Name and version of the layout of the course.
@@ -38,18 +39,16 @@ const RATE_HZ: f64 = 10.0;
 /// Spacing of the frequencies at which power is taken, Hz, and which of them make each band.
 const SPACING_HZ: f64 = 0.5;
 const EDGES: [std::ops::RangeInclusive<u32>; 4] = [1..=2, 3..=4, 5..=6, 7..=10];
-/// Rounds of the power iteration at most, and the change at which it ends.
-const ROUNDS: usize = 40;
-const SETTLED: f64 = 1e-6;
 /// Trace below which nothing varies.
 const NOTHING: f64 = 1e-12;
 
 /// Memory of the computation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Course {
+    /// One row for each filled cell.
     gram: Vec<f64>,
-    vector: Vec<f64>,
-    product: Vec<f64>,
+    cells: usize,
+    eigen: Eigen,
 }
 
 impl Course {
@@ -62,15 +61,14 @@ impl Course {
             out.extend(std::iter::repeat_n(0.0, NAMES.len()));
             return;
         }
-        // Before the eigenvalues: they take the matrix apart.
+        // Before the eigenvalues, which take the matrix apart.
         let square: f64 = self.gram.iter().map(|value| value * value).sum();
         let spread = trace * trace / square / cells as f64;
         let bands = self.bands(of.indices());
         let energies = self.energies(of.indices());
         let step = self.step();
-        for _ in 0..3 {
-            out.push((self.take_largest(cells) / trace) as f32);
-        }
+        let shares: [f64; 3] = self.eigen.largest(&mut self.gram, cells);
+        out.extend(shares.map(|share| (share / trace) as f32));
         out.push(spread as f32);
         out.extend(bands.map(|share| share as f32));
         out.extend(energies.map(|share| share as f32));
@@ -79,7 +77,7 @@ impl Course {
 
     fn at(&self, row: usize, column: usize) -> f64 {
         self.gram
-            .get(row * self.vector.len() + column)
+            .get(row * self.cells + column)
             .copied()
             .unwrap_or_default()
     }
@@ -88,8 +86,7 @@ impl Course {
         let cells = of.filled();
         self.gram.clear();
         self.gram.resize(cells * cells, 0.0);
-        self.vector.clear();
-        self.vector.resize(cells, 0.0);
+        self.cells = cells;
         let width = of.width().max(1) as f64;
         for (row, early) in of.deviations().enumerate() {
             for (column, late) in of.deviations().enumerate().skip(row) {
@@ -101,44 +98,6 @@ impl Course {
                 }
             }
         }
-    }
-
-    /// The largest eigenvalue, which is taken out of the matrix.
-    fn take_largest(&mut self, cells: usize) -> f64 {
-        let longest = (0..cells).max_by(|a, b| self.at(*a, *a).total_cmp(&self.at(*b, *b)));
-        let Some(longest) = longest else { return 0.0 };
-        let start = self.gram.chunks_exact(cells).nth(longest);
-        self.vector.clear();
-        self.vector.extend(start.into_iter().flatten());
-        let mut value = 0.0;
-        for _ in 0..ROUNDS {
-            let norm = self.vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-            if norm <= NOTHING {
-                break;
-            }
-            self.vector.iter_mut().for_each(|x| *x /= norm);
-            self.product.clear();
-            let vector = &self.vector;
-            self.product.extend(
-                self.gram
-                    .chunks_exact(cells)
-                    .map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f64>()),
-            );
-            let next: f64 = self.product.iter().zip(vector).map(|(a, b)| a * b).sum();
-            let settled = (next - value).abs() <= SETTLED * next.abs();
-            value = next;
-            if settled {
-                break;
-            }
-            std::mem::swap(&mut self.vector, &mut self.product);
-        }
-        let vector = &self.vector;
-        for (row, a) in self.gram.chunks_exact_mut(cells).zip(vector) {
-            for (entry, b) in row.iter_mut().zip(vector) {
-                *entry -= value * a * b;
-            }
-        }
-        value.max(0.0)
     }
 
     /// The shares of the four bands: `sum_st w_s w_t G[s,t] cos(2 pi f (s - t))` at each frequency.
@@ -194,7 +153,7 @@ impl Course {
 
     /// How far the mean of the last quarter of the cells lies from that of the first.
     fn step(&self) -> f64 {
-        let cells = self.vector.len();
+        let cells = self.cells;
         let quarter = (cells / 4).max(1);
         let sign = |cell: usize| match cell {
             cell if cell < quarter => -1.0,
