@@ -48,6 +48,10 @@ pub(super) struct Course {
     /// One row for each filled cell.
     gram: Vec<f64>,
     cells: usize,
+    /// Hann's window at each filled cell.
+    weights: Vec<f64>,
+    /// The weighted Gram matrix, summed along its diagonals.
+    lags: Vec<f64>,
     eigen: Eigen,
 }
 
@@ -100,26 +104,35 @@ impl Course {
         }
     }
 
-    /// The shares of the four bands: `sum_st w_s w_t G[s,t] cos(2 pi f (s - t))` at each frequency.
-    fn bands(&self, indices: &[i64]) -> [f64; 4] {
+    /// The shares of the four bands: `sum_st w_s w_t G[s,t] cos(2 pi f (s - t))` at each frequency, summed by `s - t` first.
+    fn bands(&mut self, indices: &[i64]) -> [f64; 4] {
         let (Some(first), Some(last)) = (indices.first(), indices.last()) else {
             return [0.0; 4];
         };
         let length = (last - first + 2) as f64;
-        let place = |index: &i64| (index - first) as f64;
-        let weight = |index: &i64| {
-            let turn = std::f64::consts::TAU * (place(index) + 1.0) / length;
+        self.weights.clear();
+        self.weights.extend(indices.iter().map(|index| {
+            let turn = std::f64::consts::TAU * ((index - first) as f64 + 1.0) / length;
             0.5 - 0.5 * turn.cos()
-        };
-        let power = |step: u32| -> f64 {
-            let turn = std::f64::consts::TAU * f64::from(step) * SPACING_HZ / RATE_HZ;
-            let mut sum = 0.0;
-            for (row, early) in self.gram.chunks_exact(indices.len()).zip(indices) {
-                for (value, late) in row.iter().zip(indices) {
-                    let apart = (late - early) as f64;
-                    sum += value * weight(early) * weight(late) * (turn * apart).cos();
+        }));
+        self.lags.clear();
+        self.lags
+            .resize(usize::try_from(last - first + 1).unwrap_or_default(), 0.0);
+        let rows = self.gram.chunks_exact(self.cells.max(1));
+        for ((row, early), weight) in rows.zip(indices).zip(&self.weights) {
+            for ((value, late), other) in row.iter().zip(indices).zip(&self.weights) {
+                let apart = usize::try_from(early.abs_diff(*late)).unwrap_or(usize::MAX);
+                if let Some(sum) = self.lags.get_mut(apart) {
+                    *sum += value * weight * other;
                 }
             }
+        }
+        let power = |step: u32| -> f64 {
+            let turn = std::f64::consts::TAU * f64::from(step) * SPACING_HZ / RATE_HZ;
+            let lags = self.lags.iter().enumerate();
+            let sum: f64 = lags
+                .map(|(apart, sum)| sum * (turn * apart as f64).cos())
+                .sum();
             sum.max(0.0)
         };
         let powers = EDGES.map(|steps| steps.map(power).sum::<f64>());
