@@ -9,7 +9,7 @@ use csi::Frame;
 use csi::wire::Published;
 use events::signal::CsiFrameReceived;
 use events::{
-    DataSource, DeviceId, DomainEvent, EventEnvelope, FrameId, Metadata, Name, SessionId, Timestamp,
+    DataSource, DeviceId, DomainEvent, FrameId, Metadata, Name, OutgoingEvent, SessionId, Timestamp,
 };
 use uuid::Uuid;
 
@@ -83,6 +83,7 @@ impl FramePublisher {
             return Ok(());
         }
         let span = tracing::info_span!(
+            target: runtime::TRACED_ONLY,
             "frame receive",
             otel.kind = "producer",
             device = to.device.as_str(),
@@ -209,8 +210,8 @@ impl FramePublisher {
             sampled_one_in: (one_in > 1).then_some(one_in),
             ..Metadata::default()
         };
-        let envelope = EventEnvelope::new(id, &event, metadata)?.correlated(to.run);
-        Ok(Message::event(&envelope)?)
+        let event = OutgoingEvent::new(id, &event, &metadata).correlated(to.run);
+        Ok(Message::outgoing(&event)?)
     }
 
     /// Waits for all acks.

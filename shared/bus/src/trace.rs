@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
-use events::EventEnvelope;
+use events::{EventEnvelope, Metadata, OutgoingEvent, Timestamp};
 use opentelemetry::propagation::{Extractor, Injector};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
 
-use crate::message_id;
+use crate::types::id_in_run;
 
 pub(crate) const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
 const CE_ID: HeaderName = HeaderName::from_static("ce-id");
@@ -69,21 +70,58 @@ pub(crate) fn traceparent(headers: Option<&HeaderMap>) -> Option<String> {
         .map(|value| value.as_str().to_owned())
 }
 
+/// What the headers of an event are made of.
+pub(crate) struct Heading<'a> {
+    pub id: Uuid,
+    pub event_type: &'a str,
+    pub aggregate_id: &'a str,
+    pub occurred_at: Timestamp,
+    pub correlation_id: Option<Uuid>,
+    pub metadata: &'a Metadata,
+}
+
+impl<'a> From<&'a EventEnvelope> for Heading<'a> {
+    fn from(event: &'a EventEnvelope) -> Self {
+        Self {
+            id: event.id,
+            event_type: &event.event_type,
+            aggregate_id: &event.aggregate_id,
+            occurred_at: event.occurred_at,
+            correlation_id: event.correlation_id,
+            metadata: &event.metadata,
+        }
+    }
+}
+
+impl<'a, E> From<&'a OutgoingEvent<'_, E>> for Heading<'a> {
+    fn from(event: &'a OutgoingEvent<'_, E>) -> Self {
+        Self {
+            id: event.id,
+            event_type: event.event_type,
+            aggregate_id: &event.aggregate_id,
+            occurred_at: event.occurred_at,
+            correlation_id: event.correlation_id,
+            metadata: event.metadata,
+        }
+    }
+}
+
 /// All headers of an event: `Nats-Msg-Id`, trace, CloudEvents (binary mode of the NATS protocol binding).
-pub(crate) fn event_headers(event: &EventEnvelope) -> HeaderMap {
+pub(crate) fn event_headers(event: &Heading<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, message_id(event));
+    let metadata = event.metadata;
+    let id = id_in_run(event.id, metadata.data_source, event.correlation_id);
+    headers.insert(NATS_MESSAGE_ID, id);
     headers.insert(CE_SPECVERSION, "1.0");
     headers.insert(CE_ID, event.id.to_string());
-    headers.insert(CE_TYPE, encoded(&event.event_type).into_owned());
-    let source = if event.metadata.source.is_empty() {
-        "fresnel"
-    } else {
-        &event.metadata.source
+    headers.insert(CE_TYPE, encoded(event.event_type).into_owned());
+    let source = match &*metadata.source {
+        "" => "fresnel",
+        source => source,
     };
     headers.insert(CE_SOURCE, encoded(source).into_owned());
     headers.insert(CE_TIME, event.occurred_at.to_string());
-    headers.insert(CE_SUBJECT, encoded(&event.aggregate_id).into_owned());
+    headers.insert(CE_SUBJECT, encoded(event.aggregate_id).into_owned());
     headers.insert(CONTENT_TYPE, "application/json");
     inject(&mut headers);
     headers

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use events::{DataSource, EventEnvelope};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{BoxFuture, Error};
 
@@ -185,10 +186,15 @@ pub trait EventSourced: Default {
 /// The `Nats-Msg-Id` of an event: its id; for replayed data, which may be replayed again, the id within its run.
 #[must_use]
 pub fn message_id(event: &EventEnvelope) -> String {
-    match (event.metadata.data_source, event.correlation_id) {
+    id_in_run(event.id, event.metadata.data_source, event.correlation_id)
+}
+
+/// The same of its parts.
+pub(crate) fn id_in_run(id: Uuid, source: Option<DataSource>, run: Option<Uuid>) -> String {
+    match (source, run) {
         (Some(DataSource::Replay | DataSource::Simulated), Some(run)) => {
-            format!("{}.{}", event.id, run.simple())
+            format!("{id}.{}", run.simple())
         }
-        _ => event.id.to_string(),
+        _ => id.to_string(),
     }
 }

@@ -14,9 +14,10 @@ use events::pose::{
     BoundingBox, FallDetected, FallType, ImpactSeverity, MotionDetected, MotionType,
 };
 use events::security::{Severity, ViolationDetected};
-use events::signal::{FeatureSummary, SignalProcessed};
+use events::signal::{CsiFrameReceived, FeatureSummary, SignalProcessed};
 use events::{
-    DataSource, DomainEvent, Event, EventEnvelope, EventId, Metadata, SessionId, Timestamp, ZoneId,
+    DataSource, DomainEvent, Event, EventEnvelope, EventId, FrameId, Metadata, OutgoingEvent,
+    SessionId, Timestamp, ZoneId,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -189,6 +190,43 @@ fn keys_are_one_token_whatever_the_payload_says() {
         "neither zone nor device: the session"
     );
     assert_eq!(envelope(&fall).correlation_id, Some(Uuid::from_u128(7)));
+}
+
+#[test]
+fn an_event_that_goes_out_straight_is_the_same_json() {
+    let event = CsiFrameReceived {
+        frame_id: FrameId(Uuid::from_u128(1)),
+        device_id: "hall-1".parse().unwrap(),
+        session_id: None,
+        sequence_number: 7,
+        timestamp: Timestamp::from_micros(1_500_000),
+        num_subcarriers: 64,
+        num_antennas: 3,
+        snr_db: Some(31.5),
+        payload_size: 256,
+    };
+    let metadata = Metadata {
+        source: "hardware-gateway/one".to_owned(),
+        data_source: Some(DataSource::Live),
+        sampled_one_in: Some(10),
+        extra: BTreeMap::from([("more".to_owned(), json!({"a": [1, null]}))]),
+        ..Metadata::default()
+    };
+    for run in [None, Some(Uuid::from_u128(3))] {
+        let id = Uuid::from_u128(2);
+        let envelope = EventEnvelope::new(id, &event, metadata.clone()).unwrap();
+        let envelope = envelope.correlated(run);
+        let outgoing = OutgoingEvent::new(id, &event, &metadata).correlated(run);
+        assert_eq!(outgoing.key, envelope.key);
+        assert_eq!(
+            serde_json::to_value(&outgoing).unwrap(),
+            serde_json::to_value(&envelope).unwrap()
+        );
+        let bytes = serde_json::to_vec(&outgoing).unwrap();
+        let mut read = EventEnvelope::from_json(&bytes).unwrap();
+        read.key.clone_from(&envelope.key);
+        assert_eq!(read, envelope);
+    }
 }
 
 #[test]

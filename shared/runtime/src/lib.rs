@@ -36,6 +36,7 @@ pub use process::{Ending, Process, Started, tokio_runtime};
 pub use service::Runtime;
 pub use status::{invalid_argument, next_page, page_items, refuse};
 pub use tasks::Fault;
+pub use telemetry::TRACED_ONLY;
 pub use workflow::{Begun, NewWorkflow, Run, Workflow, WorkflowError, Workflows};
 
 /// A service's main: reads the configuration, starts, waits for a signal, drains.

@@ -29,6 +29,9 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 /// Crates whose own spans say nothing about Fresnel, and would trace the export of traces.
 const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "reqwest"];
 
+/// Spans of this target go into traces and never into the log, which would write their fields down for each frame.
+pub const TRACED_ONLY: &str = "fresnel::traced_only";
+
 static REGISTRY: OnceLock<Registry> = OnceLock::new();
 static METRICS: Once = Once::new();
 
@@ -88,7 +91,8 @@ pub(crate) fn init(log: &Log, service: &str, instance: &str) -> Result<Telemetry
             .with_span_list(false)
             .boxed()
     };
-    let lines = lines.with_filter(directives_of("log.level", &log.level)?);
+    let level = directives_of("log.level", &log.level)?;
+    let lines = lines.with_filter(without_traced_only(level)?);
     // An error here means that the process has a subscriber already, which then stays.
     let _ = tracing_subscriber::registry()
         .with(spans)
@@ -168,6 +172,14 @@ fn directives_of(key: &str, directives: &str) -> Result<EnvFilter, ConfigError> 
     EnvFilter::builder()
         .parse(directives)
         .map_err(|error| ConfigError::new(format!("{key} = {directives:?}: {error}")))
+}
+
+fn without_traced_only(filter: EnvFilter) -> Result<EnvFilter, ConfigError> {
+    let off = format!("{TRACED_ONLY}=off");
+    let off = off
+        .parse()
+        .map_err(|error| ConfigError::new(format!("{off}: {error}")))?;
+    Ok(filter.add_directive(off))
 }
 
 /// Whether the environment asks for export of this signal.
