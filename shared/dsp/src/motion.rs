@@ -2,10 +2,10 @@
 //!
 //! With [`FAST_HZ`] frames a second and more the statistic is the first-lag autocorrelation `phi` of `WiDetect`: a body moves the
 //! channel by little between two frames. With fewer it moves on by a good part of a wavelength meanwhile, and `phi` of a
-//! walking person falls to that of noise; the statistic is then `r^2`, the share of a subcarrier's change that the one two
-//! columns beside it explains ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
-//! frequency at any frame rate, noise is not. It does not see the order of the frames: frames of a moving body in the wrong
-//! order are noise to `phi`, and still motion to `r^2`.
+//! walking person falls to that of noise; the statistic is then `r^3`, of the correlation `r` of a subcarrier with the one two
+//! columns beside it ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
+//! frequency at any frame rate, noise is not. (Its power puts it on the scale of `phi`, so that one threshold does for both.) It
+//! does not see the order of the frames: frames of a moving body in the wrong order are noise to `phi`, and still motion to `r^3`.
 //!
 //! Either statistic ([`crate::autocorrelation`]) tells a moving body from receiver noise, but not from other
 //! things that make neighbouring frames alike. Each of those leaves a mark that a body does not leave, and where the mark is
@@ -45,7 +45,7 @@ pub const EVEN: f64 = 0.4;
 pub const TYPICAL: f64 = 0.6;
 /// Share of the variance that a step must explain.
 pub const STEP: f64 = 0.5;
-/// Share of the correlation that a tone must explain: of `phi`, or below [`FAST_HZ`] of `r` (not of its square: `r` is the share
+/// Share of the correlation that a tone must explain: of `phi`, or below [`FAST_HZ`] of `r` (not of its power: `r` is the share
 /// of the variance that is coherent, and so is what a tone explains).
 pub const TONE: f64 = 0.7;
 /// Share of the variance that a step must explain below [`FAST_HZ`]: of the few frames of a walking person one jump explains
@@ -81,7 +81,7 @@ pub enum Explanation {
 /// What a window says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Motion {
-    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the squared correlation of
+    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the cubed correlation of
     /// subcarriers beside one another; less what is explained otherwise; together with the level, where it counts. -1 to 1.
     pub statistic: f64,
     /// The same without the level.
@@ -209,7 +209,7 @@ impl MotionMeter {
                 (whole, whole - tone.autocorrelation)
             } else {
                 let coherent = motion.neighbour.max(0.0);
-                (coherent, (coherent - tone.share).max(0.0).powi(2))
+                (coherent, scaled(coherent - tone.share))
             };
             if tone.share >= TONE * of {
                 motion.explain(Explanation::SteadyTone, besides.min(whole), whole);
@@ -288,11 +288,11 @@ impl MotionMeter {
             if fast {
                 return lag.phi;
             }
-            // `neighbour` is already a share of the whole: r of what is left, times its share. r^2 of it, times the share:
+            // `neighbour` is already a share of the whole: r of what is left, times its share. r^3 of it, times the share:
             let share = if whole > 0.0 { left / whole } else { 0.0 };
-            let coherent = lag.neighbour.max(0.0);
             if share > 0.0 {
-                (coherent * coherent / share).min(coherent)
+                let coherent = lag.neighbour.max(0.0);
+                (scaled(coherent / share) * share).min(coherent)
             } else {
                 0.0
             }
@@ -345,11 +345,12 @@ pub fn is_fast(period_us: f64) -> bool {
 }
 
 fn score(lag: &FirstLag, fast: bool) -> f64 {
-    if fast {
-        lag.phi
-    } else {
-        lag.neighbour.max(0.0).powi(2)
-    }
+    if fast { lag.phi } else { scaled(lag.neighbour) }
+}
+
+/// The correlation over frequency on the scale of the autocorrelation.
+fn scaled(neighbour: f64) -> f64 {
+    neighbour.max(0.0).powi(3)
 }
 
 impl Motion {

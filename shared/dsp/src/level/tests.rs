@@ -1,5 +1,7 @@
 use std::f64::consts::TAU;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const COUNT: usize = 200;
@@ -108,4 +110,37 @@ fn what_is_no_level_gives_nothing() {
     assert_eq!(meter.measure(&times, &[f32::NAN; COUNT], 10_000.0), None);
     assert_eq!(meter.measure(&[], &[], 10_000.0), None);
     assert_eq!(meter.measure(&times[..1], &[-60.0], 10_000.0), None);
+}
+
+proptest! {
+    #[test]
+    fn neither_offset_nor_sign_matters_and_the_evidence_is_a_share(
+        levels in prop::collection::vec(-90_i8..-20, 2..300),
+        offset in -30_i8..30,
+    ) {
+        let times: Vec<i64> = (0..levels.len() as i64).map(|t| t * 10_000).collect();
+        let of = |change: &dyn Fn(f32) -> f32| {
+            let levels: Vec<f32> = levels.iter().map(|level| change(f32::from(*level))).collect();
+            LevelMeter::default().measure(&times, &levels, 10_000.0).unwrap()
+        };
+        let as_it_is = of(&|level| level);
+        let moved = of(&|level| level + f32::from(offset));
+        let turned = of(&|level| -level);
+        prop_assert!((0.0..=1.0).contains(&as_it_is.evidence()));
+        for other in [moved, turned] {
+            prop_assert!((other.coherent_db2 - as_it_is.coherent_db2).abs() < 1e-2, "{as_it_is:?} {other:?}");
+            prop_assert!((other.variance_db2 - as_it_is.variance_db2).abs() < 1e-2);
+        }
+    }
+
+    #[test]
+    fn two_neighbouring_values_are_no_evidence_in_whatever_order(
+        flips in prop::collection::vec(any::<bool>(), 2..300),
+        low in -90_i8..-20,
+    ) {
+        let times: Vec<i64> = (0..flips.len() as i64).map(|t| t * 10_000).collect();
+        let levels: Vec<f32> = flips.iter().map(|up| f32::from(low) + f32::from(u8::from(*up))).collect();
+        let level = LevelMeter::default().measure(&times, &levels, 10_000.0).unwrap();
+        prop_assert_eq!(level.evidence(), 0.0);
+    }
 }
