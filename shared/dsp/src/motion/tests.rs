@@ -309,7 +309,8 @@ fn wandering(t: f64) -> f64 {
 
 /// A movement that the shape hardly shows.
 fn weak(t: f64, k: usize) -> f64 {
-    1.0 + 0.11 * (body(t, k) - 1.0)
+    let way = 14.0 * (1.1 * t).sin() + 6.0 * (2.7 * t + 1.0).sin();
+    1.0 + 0.037 * (way + k as f64 / 6.0).cos()
 }
 
 #[test]
