@@ -56,7 +56,7 @@ time = np.arange(COUNT) * PERIOD_US + rng.integers(-900, 900, COUNT)
 time[120:] += 60_000  # a gap: no pair across it
 seconds = time / 1e6
 # Movement that wanders, slower than what is looked for as a tone.
-walk = np.convolve(rng.normal(0, 1, COUNT + 70), np.hanning(70) / 5, "valid")[:COUNT]
+walk = np.convolve(rng.normal(0, 1, COUNT + 110), np.hanning(110) / 5, "valid")[:COUNT]
 noise = rng.normal(0, 0.6, COUNT)
 cases = [
     case("wander", time, np.round(-61 + 1.4 * walk + noise)),
