@@ -88,6 +88,7 @@ pub struct Bench {
     powers: Vec<f32>,
     unpacked: Unpacked,
     meter: MotionMeter,
+    levels: Vec<f32>,
     movers: SteadyFinder,
     breaths: dsp::breathing::Work,
     features: activity::Work,
@@ -288,6 +289,7 @@ impl Link {
             time_us: frame.receive_time_us,
             log_rms: gain.log_rms,
             inverse_power: gain.inverse_power,
+            level_dbm: frame.level_dbm(),
             identical,
             announced,
         }

@@ -350,7 +350,7 @@ pub fn method(window_s: f64, limit: &Limit) -> String {
     // The threshold as it was used, to four places: learnt ones have many.
     let threshold = (limit.threshold * 1e4).round() / 1e4;
     let origin = limit.origin.as_str();
-    format!("power-autocorrelation/1 window={window_s} threshold={threshold} from={origin}")
+    format!("power-autocorrelation/2 window={window_s} threshold={threshold} from={origin}")
 }
 
 fn output(event: EventEnvelope, input: &Input) -> Output {
@@ -375,6 +375,13 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
         ),
         ("layout".to_owned(), json!(window.key.layout)),
     ]);
+    // The shape of the channel alone would not have been motion: with the level of the frames it is.
+    if let Some(motion) = evaluation.motion.filter(|_| evaluation.by_level()) {
+        extra.insert("by".to_owned(), json!("level"));
+        extra.insert("shape_score".to_owned(), json!(motion.shape));
+        let level = motion.level.map(|level| level.coherent_db2.sqrt());
+        extra.insert("level_change_db".to_owned(), json!(level));
+    }
     let presence = &window.presence;
     extra.insert("presence".to_owned(), json!(presence.state.as_str()));
     if !presence.reason.is_empty() {

@@ -19,10 +19,21 @@ pub struct Mark {
     pub log_rms: f32,
     /// 1 / mean power, for the rounding's variance.
     pub inverse_power: f32,
+    /// The level at which the frame was received, dBm; absent where it was not measured.
+    pub level_dbm: Option<f32>,
     /// The row repeats the one before it.
     pub identical: bool,
     /// Id of the frame where it was announced.
     pub announced: Option<Uuid>,
+}
+
+/// The levels of the frames, dBm, into `levels`, which is cleared first: none where one of them was not measured.
+pub(crate) fn levels(marks: &[Mark], levels: &mut Vec<f32>) {
+    levels.clear();
+    levels.extend(marks.iter().filter_map(|mark| mark.level_dbm));
+    if levels.len() < marks.len() {
+        levels.clear();
+    }
 }
 
 /// Rows of normalised power with their times, oldest first, in one contiguous piece.
@@ -249,6 +260,7 @@ mod tests {
             time_us,
             log_rms: 0.0,
             inverse_power: 1.0,
+            level_dbm: None,
             identical: false,
             announced: None,
         }

@@ -161,6 +161,15 @@ impl Frame {
         );
     }
 
+    /// The level at which the frame was received, dBm: the mean over the antennas of what was measured (in steps of 1 dB); absent
+    /// where nothing was.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn level_dbm(&self) -> Option<f32> {
+        let sum: f32 = self.rssi_dbm.iter().map(|rssi| f32::from(*rssi)).sum();
+        (!self.rssi_dbm.is_empty()).then(|| sum / self.rssi_dbm.len() as f32)
+    }
+
     /// Time of the frame in microseconds: the device's clock where it has one, otherwise the time of reception.
     #[must_use]
     pub fn time_us(&self) -> i64 {

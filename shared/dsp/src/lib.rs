@@ -18,6 +18,7 @@ mod eigen;
 pub mod gain;
 pub mod hampel;
 mod lanes;
+pub mod level;
 pub mod motion;
 pub mod mover;
 pub mod pca;

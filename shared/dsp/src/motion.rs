@@ -2,10 +2,10 @@
 //!
 //! With [`FAST_HZ`] frames a second and more the statistic is the first-lag autocorrelation `phi` of `WiDetect`: a body moves the
 //! channel by little between two frames. With fewer it moves on by a good part of a wavelength meanwhile, and `phi` of a
-//! walking person falls to that of noise; the statistic is then `r^2`, the share of a subcarrier's change that the one two
-//! columns beside it explains ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
-//! frequency at any frame rate, noise is not. It does not see the order of the frames: frames of a moving body in the wrong
-//! order are noise to `phi`, and still motion to `r^2`.
+//! walking person falls to that of noise; the statistic is then `r^3`, of the correlation `r` of a subcarrier with the one two
+//! columns beside it ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
+//! frequency at any frame rate, noise is not. (Its power puts it on the scale of `phi`, so that one threshold does for both.) It
+//! does not see the order of the frames: frames of a moving body in the wrong order are noise to `phi`, and still motion to `r^3`.
 //!
 //! Either statistic ([`crate::autocorrelation`]) tells a moving body from receiver noise, but not from other
 //! things that make neighbouring frames alike. Each of those leaves a mark that a body does not leave, and where the mark is
@@ -21,13 +21,20 @@
 //! - **Rounding**: coherence up to the variance of the samples' rounding, or below [`LEAST_FLUCTUATION`] of the power, is
 //!   not counted: the error of a rounded, slowly rotating sample is coherent too.
 //!
+//! Normalised rows know nothing of the received power. Where the frames bring it (RSSI) and are fast enough, its coherent change
+//! ([`crate::level`]) is a second piece of evidence, put together with the shape's by noisy-or: `1 - (1 - shape) (1 - share x
+//! level)`. It counts only together with the shape, with a share of 0 at a shape of [`LEVEL_FROM`] and of 1 from [`LEVEL_FULL`] on,
+//! and not at all where the shape was explained away: a sender may change its power in an empty room. Without RSSI the statistic
+//! is the shape's.
+//!
 //! The constants were chosen on the recordings of quiet and moving rooms named in the tests, and on these disturbances put
-//! upon the quiet ones.
+//! upon the quiet ones; those of the level on the first day of thu4n.
 
 use crate::autocorrelation::{Autocorrelation, FirstLag, Part, Series, distance};
 use crate::clock::nominal_period_us;
 use crate::hampel::median;
 use crate::lanes;
+use crate::level::{Level, LevelMeter};
 use crate::tone::{Tone, ToneFinder};
 
 /// Frame rate (1 / median interval), Hz, from which a body is coherent from frame to frame.
@@ -38,14 +45,12 @@ pub const EVEN: f64 = 0.4;
 pub const TYPICAL: f64 = 0.6;
 /// Share of the variance that a step must explain.
 pub const STEP: f64 = 0.5;
-/// Share of the correlation that a tone must explain.
+/// Share of the correlation that a tone must explain: of `phi`, or below [`FAST_HZ`] of `r` (not of its power: `r` is the share
+/// of the variance that is coherent, and so is what a tone explains).
 pub const TONE: f64 = 0.7;
 /// Share of the variance that a step must explain below [`FAST_HZ`]: of the few frames of a walking person one jump explains
 /// half often enough.
 pub const STEP_OF_FEW: f64 = 0.7;
-/// Share of the variance that a tone must explain below [`FAST_HZ`]: a sinusoid with its overtone fits much of the few frames of
-/// anything.
-pub const TONE_OF_FEW: f64 = 0.85;
 /// Slowest tone, Hz.
 pub const LOWEST_TONE_HZ: f64 = 1.5;
 /// Slowest frequency that is given as the dominant one, Hz: one turn in the usual window of two seconds.
@@ -56,6 +61,11 @@ pub const LEAST_FLUCTUATION: f64 = 0.01;
 pub const LONGEST_LAG: f64 = 2.5;
 /// Autocorrelation below which nothing needs explaining.
 const WORTH_EXPLAINING: f64 = 0.1;
+/// Statistic of the shape from which the level counts. Of 160 quiet windows of ESPectre's chips and 93 of thu4n's second day 95 %
+/// lie below 0.032.
+pub const LEVEL_FROM: f64 = 0.05;
+/// Statistic of the shape from which the level counts in full: half of the usual threshold.
+pub const LEVEL_FULL: f64 = 0.1;
 
 /// Why the correlation, or a part of it, is not counted as motion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +81,13 @@ pub enum Explanation {
 /// What a window says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Motion {
-    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the squared correlation of
-    /// subcarriers beside one another; less what is explained otherwise. -1 to 1.
+    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the cubed correlation of
+    /// subcarriers beside one another; less what is explained otherwise; together with the level, where it counts. -1 to 1.
     pub statistic: f64,
+    /// The same without the level.
+    pub shape: f64,
+    /// What the received power says, where the frames bring it and the shape is enough for it to be asked.
+    pub level: Option<Level>,
     /// The autocorrelation as it is, with nothing explained away.
     pub autocorrelation: f64,
     /// The correlation of subcarriers beside one another, as it is.
@@ -109,12 +123,25 @@ pub struct MotionMeter {
     variances: Vec<f64>,
     prefix: Vec<f32>,
     levels: Vec<f32>,
+    level: LevelMeter,
 }
 
 impl MotionMeter {
     /// The motion evidence of `series`, whose samples were rounded with a variance of `rounding` (in normalised power; 0
-    /// where unknown). Absent where no subcarrier changes, or there are no two neighbouring frames.
+    /// where unknown), by the shape of the channel alone. Absent where no subcarrier changes, or there are no two neighbouring
+    /// frames.
     pub fn measure(&mut self, series: Series<'_>, rounding: f64) -> Option<Motion> {
+        self.measure_with_level(series, rounding, &[])
+    }
+
+    /// As [`measure`](Self::measure), with the level of each frame in dB ([`crate::level`]). Levels that are not one for each row
+    /// are as if there were none.
+    pub fn measure_with_level(
+        &mut self,
+        series: Series<'_>,
+        rounding: f64,
+        levels_db: &[f32],
+    ) -> Option<Motion> {
         let period_us = nominal_period_us(series.times_us, &mut self.intervals)?;
         let longest = LONGEST_LAG * period_us;
         let floor = rounding + LEAST_FLUCTUATION * LEAST_FLUCTUATION;
@@ -125,6 +152,8 @@ impl MotionMeter {
         let whole = score(&all, fast);
         let mut motion = Motion {
             statistic: whole,
+            shape: whole,
+            level: None,
             neighbour: all.neighbour,
             autocorrelation: all.phi,
             fluctuation: all.variance.sqrt(),
@@ -142,9 +171,28 @@ impl MotionMeter {
                 .strongest(LOWEST_DOMINANT_HZ)
                 .map(|tone| tone.frequency_hz);
         }
-        if whole < WORTH_EXPLAINING {
-            return Some(motion);
+        if fast && whole > LEVEL_FROM {
+            let level = self.level.measure(series.times_us, levels_db, period_us);
+            motion.level = level;
         }
+        let heard = motion.level.is_some_and(|level| level.evidence() > 0.0);
+        let worth = if heard { LEVEL_FROM } else { WORTH_EXPLAINING };
+        if whole >= worth {
+            self.explain(&mut motion, series, (longest, floor), (whole, fast));
+        }
+        motion.shape = motion.statistic;
+        motion.hear();
+        Some(motion)
+    }
+
+    /// Takes off what bursts, a step and a tone make of the statistic `whole`.
+    fn explain(
+        &mut self,
+        motion: &mut Motion,
+        series: Series<'_>,
+        (longest, floor): (f64, f64),
+        (whole, fast): (f64, bool),
+    ) {
         self.variances.clear();
         self.variances.extend_from_slice(self.sums.variances());
         if let Some(besides) = self.besides_step(series, longest, floor, fast) {
@@ -157,16 +205,16 @@ impl MotionMeter {
         }
         motion.tone = self.tones.strongest(LOWEST_TONE_HZ);
         if let Some(tone) = motion.tone {
-            let made = if fast {
-                tone.autocorrelation
+            let (of, besides) = if fast {
+                (whole, whole - tone.autocorrelation)
             } else {
-                tone.share
+                let coherent = motion.neighbour.max(0.0);
+                (coherent, scaled(coherent - tone.share))
             };
-            if tone.share >= TONE * whole {
-                motion.explain(Explanation::SteadyTone, (whole - made).min(whole), whole);
+            if tone.share >= TONE * of {
+                motion.explain(Explanation::SteadyTone, besides.min(whole), whole);
             }
         }
-        Some(motion)
     }
 
     /// The statistic of the typical frames.
@@ -240,11 +288,11 @@ impl MotionMeter {
             if fast {
                 return lag.phi;
             }
-            // `neighbour` is already a share of the whole: r of what is left, times its share. r^2 of it, times the share:
+            // `neighbour` is already a share of the whole: r of what is left, times its share. r^3 of it, times the share:
             let share = if whole > 0.0 { left / whole } else { 0.0 };
-            let coherent = lag.neighbour.max(0.0);
             if share > 0.0 {
-                (coherent * coherent / share).min(coherent)
+                let coherent = lag.neighbour.max(0.0);
+                (scaled(coherent / share) * share).min(coherent)
             } else {
                 0.0
             }
@@ -297,11 +345,12 @@ pub fn is_fast(period_us: f64) -> bool {
 }
 
 fn score(lag: &FirstLag, fast: bool) -> f64 {
-    if fast {
-        lag.phi
-    } else {
-        lag.neighbour.max(0.0).powi(2)
-    }
+    if fast { lag.phi } else { scaled(lag.neighbour) }
+}
+
+/// The correlation over frequency on the scale of the autocorrelation.
+fn scaled(neighbour: f64) -> f64 {
+    neighbour.max(0.0).powi(3)
 }
 
 impl Motion {
@@ -313,6 +362,21 @@ impl Motion {
             }
             self.statistic = statistic;
         }
+    }
+
+    /// Puts the level's evidence to the shape's, where nothing explained the shape away.
+    fn hear(&mut self) {
+        let Some(level) = self.level.filter(|_| self.explanation.is_none()) else {
+            return;
+        };
+        let share = ((self.shape - LEVEL_FROM) / (LEVEL_FULL - LEVEL_FROM)).clamp(0.0, 1.0);
+        self.statistic += (1.0 - self.shape) * share * level.evidence();
+    }
+
+    /// Whether the shape alone does not reach `threshold`, and together with the level it does.
+    #[must_use]
+    pub fn by_level(&self, threshold: f64) -> bool {
+        self.shape < threshold && self.statistic >= threshold
     }
 }
 

@@ -127,6 +127,12 @@ fn no_stage_allocates_when_warm() {
     check("motion", 2, |_| {
         motion.measure(series, 1e-4).unwrap();
     });
+    let wandering = |t: &i64| (4.0 * (*t as f64 / 1e6).sin()).round() as f32;
+    let levels: Vec<f32> = series.times_us.iter().map(wandering).collect();
+    check("motion with level", 2, |_| {
+        let motion = motion.measure_with_level(series, 1e-4, &levels).unwrap();
+        assert!(motion.level.is_some());
+    });
     let mut speed = SpeedMeter::default();
     check("speed", 2, |_| {
         let _ = speed.measure(series, 0.0577);

@@ -12,6 +12,7 @@ use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::clock::{RegularClock, nominal_period_us};
 use dsp::gain::GainBlocks;
 use dsp::hampel::{Scratch, hampel};
+use dsp::level::LevelMeter;
 use num_complex::Complex32;
 use serde_json::Value;
 
@@ -138,4 +139,26 @@ fn outliers() {
         &vectors.list("hampel"),
         1e-6,
     );
+}
+
+#[test]
+fn levels_of_windows_as_in_numpy() {
+    let cases: Value = serde_json::from_str(include_str!("data/level.json")).unwrap();
+    let mut meter = LevelMeter::default();
+    for case in cases.as_array().unwrap() {
+        let list = |name: &str| -> Vec<i64> {
+            let values = case[name].as_array().unwrap().iter();
+            values.map(|value| value.as_i64().unwrap()).collect()
+        };
+        let levels: Vec<f32> = list("levels_db")
+            .iter()
+            .map(|level| *level as f32)
+            .collect();
+        let level = meter.measure(&list("times_us"), &levels, 10_000.0).unwrap();
+        let of = |name: &str| case[name].as_f64().unwrap();
+        close([level.coherent_db2], &[of("coherent_db2")], 1e-5);
+        close([level.variance_db2], &[of("variance_db2")], 1e-5);
+        close([level.pairs as f64], &[of("pairs")], 0.0);
+        close([level.evidence()], &[of("evidence")], 1e-5);
+    }
 }

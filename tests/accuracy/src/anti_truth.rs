@@ -19,11 +19,25 @@ pub enum Falsehood {
     Shuffled,
     /// A quiet recording whose gain is halved in the middle.
     GainStep,
+    /// A quiet recording with an RSSI that flips between two neighbouring values, in runs of 0.1 to 0.9 s.
+    LevelFlips,
+    /// A quiet recording with an RSSI that falls by 10 dB in the middle.
+    LevelStep,
+    /// A quiet recording with an RSSI that swings by several decibels, as smoothly as with a body.
+    LevelSwings,
 }
 
 impl Falsehood {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Identical, Self::Zeros, Self::Shuffled, Self::GainStep];
+    pub const ALL: [Self; 7] = [
+        Self::Identical,
+        Self::Zeros,
+        Self::Shuffled,
+        Self::GainStep,
+        Self::LevelFlips,
+        Self::LevelStep,
+        Self::LevelSwings,
+    ];
 
     /// In tables.
     #[must_use]
@@ -33,6 +47,9 @@ impl Falsehood {
             Self::Zeros => "zeros",
             Self::Shuffled => "frames of motion, shuffled",
             Self::GainStep => "a quiet room, gain halved half-way",
+            Self::LevelFlips => "a quiet room, RSSI flips between two values",
+            Self::LevelStep => "a quiet room, RSSI falls by 10 dB half-way",
+            Self::LevelSwings => "a quiet room, RSSI swings by up to 12 dB",
         }
     }
 
@@ -44,6 +61,9 @@ impl Falsehood {
             Self::Zeros => "zeros",
             Self::Shuffled => "shuffled",
             Self::GainStep => "gain_step",
+            Self::LevelFlips => "level_flips",
+            Self::LevelStep => "level_step",
+            Self::LevelSwings => "level_swings",
         }
     }
 
@@ -79,7 +99,38 @@ impl Falsehood {
                     }
                 }
             }
+            Self::LevelFlips => {
+                let mut random = Random::new(11);
+                let (mut value, mut until) = (-60, i64::MIN);
+                for frame in frames {
+                    if frame.receive_time_us >= until {
+                        value = if value == -60 { -61 } else { -60 };
+                        let run = 100_000 + 1000 * random.below(800) as i64;
+                        until = frame.receive_time_us + run;
+                    }
+                    frame.rssi_dbm = vec![value];
+                }
+            }
+            Self::LevelStep => {
+                let half = frames.len() / 2;
+                for (place, frame) in frames.iter_mut().enumerate() {
+                    frame.rssi_dbm = vec![if place < half { -55 } else { -65 }];
+                }
+            }
+            Self::LevelSwings => {
+                let begin = frames.first().map_or(0, |frame| frame.receive_time_us);
+                for frame in frames {
+                    let t = (frame.receive_time_us - begin) as f64 / 1e6;
+                    let level = 4.0 * (4.1 * t + (1.3 * t).sin()).sin() + 2.0 * (2.9 * t).cos();
+                    frame.rssi_dbm = vec![(-60.0 + level).round() as i8];
+                }
+            }
         }
+    }
+
+    /// It is put on quiet recordings, and only what they do not show by themselves counts.
+    fn of_quiet(self) -> bool {
+        !matches!(self, Self::Identical | Self::Zeros | Self::Shuffled)
     }
 }
 
@@ -104,9 +155,10 @@ pub struct Outcome {
 /// Where one is damaged.
 pub fn measure(falsehood: Falsehood, places: &Places) -> anyhow::Result<Option<Outcome>> {
     let catalogue = Catalogue::built_in()?;
-    let label = match falsehood {
-        Falsehood::GainStep => "quiet",
-        _ => "motion",
+    let label = if falsehood.of_quiet() {
+        "quiet"
+    } else {
+        "motion"
     };
     let mut outcome = Outcome::default();
     for entry in catalogue.entries() {
@@ -119,9 +171,10 @@ pub fn measure(falsehood: Falsehood, places: &Places) -> anyhow::Result<Option<O
             Err(error) => return Err(error.into()),
         };
         let mut frames = path::frames(&recording)?;
-        let before = match falsehood {
-            Falsehood::GainStep => path::windows(&frames),
-            _ => Vec::new(),
+        let before = if falsehood.of_quiet() {
+            path::windows(&frames)
+        } else {
+            Vec::new()
         };
         falsehood.put(&mut frames);
         let windows = path::windows(&frames);

@@ -156,7 +156,7 @@ pub fn measure(set: Set, takes: &[Take]) -> Vec<Outcome> {
                 ),
             ]
         }
-        Set::Ialr | Set::Espectre | Set::EspectreHistory => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -43,8 +43,8 @@ pub struct OfSet {
 pub struct Measured {
     /// Motion, set by set.
     pub sets: Vec<OfSet>,
-    /// Motion on recordings that nobody looked at before the constants stood; absent where they are not to be had.
-    pub blind: Option<OfSet>,
+    /// Motion on recordings that nobody looked at before the constants stood, as far as they are to be had.
+    pub blind: Vec<OfSet>,
     /// Motion, all ESP32 chips together.
     pub together: Vec<Group>,
     /// What is not motion.
@@ -101,11 +101,15 @@ impl Measured {
             "all ESP32 recordings that are judged",
             &together,
         ));
-        if scope == Scope::Everything
-            && let Some(takes) = Set::EspectreHistory.takes(places)?
-        {
-            let cases = motion::scored(Set::EspectreHistory, &takes);
-            measured.blind = Some(of_set(Set::EspectreHistory, &takes, &cases));
+        let blind: &[Set] = match scope {
+            Scope::Everything => &Set::BLIND,
+            Scope::Core => &[],
+        };
+        for set in blind {
+            if let Some(takes) = set.takes(places)? {
+                let cases = motion::scored(*set, &takes);
+                measured.blind.push(of_set(*set, &takes, &cases));
+            }
         }
         for falsehood in Falsehood::ALL {
             let Some(outcome) = anti_truth::measure(falsehood, places)? else {
@@ -133,7 +137,7 @@ impl Measured {
             );
         }
         self.together.iter().for_each(|group| figures.motion(group));
-        if let Some(blind) = &self.blind {
+        for blind in &self.blind {
             blind.groups.iter().for_each(|group| figures.motion(group));
             figures.alarms(&format!("blind.{}", blind.set.source()), blind.alarms);
         }
@@ -173,12 +177,20 @@ impl Measured {
 
     fn blind(&self, text: &mut String) {
         text.push_str(include_str!("report/blind.md"));
-        let Some(blind) = &self.blind else {
-            text.push_str("\nNot measured in this run: the recordings are not on this machine.\n");
+        for set in Set::BLIND {
+            if self.blind.iter().all(|of_set| of_set.set != set) {
+                let _ = writeln!(
+                    text,
+                    "\n`{}` is not measured in this run: the recordings are not on this machine.",
+                    set.source()
+                );
+            }
+        }
+        if self.blind.is_empty() {
             return;
-        };
-        table_of_motion(text, &blind.groups);
-        table_of_alarms(text, std::slice::from_ref(blind));
+        }
+        table_of_motion(text, self.blind.iter().flat_map(|of_set| &of_set.groups));
+        table_of_alarms(text, &self.blind);
     }
 
     fn presence(&self, text: &mut String) {
@@ -352,7 +364,7 @@ fn of_set(set: Set, takes: &[Take], scored: &[Scored]) -> OfSet {
     let source = set.source();
     // A key of its own: what guards the committed figures does not have the blind recordings.
     let key = match set {
-        Set::EspectreHistory => format!("blind.{source}"),
+        set if set.is_blind() => format!("blind.{source}"),
         _ => format!("motion.{source}"),
     };
     let mut groups = vec![motion::group(&key, source, scored)];

@@ -40,6 +40,8 @@ pub struct LinkFrames {
     pub receive_us: Vec<i64>,
     /// Time of each frame by the device's clock where it has one.
     pub sample_us: Vec<i64>,
+    /// The level of each frame, dBm; not a number where it was not measured.
+    pub levels_dbm: Vec<f32>,
     /// `antennas x layout` samples of each frame.
     pub samples: Vec<Complex32>,
     /// Noise floors as reported, dBm.
@@ -59,6 +61,7 @@ impl LinkFrames {
             bandwidth_mhz: None,
             receive_us: Vec::new(),
             sample_us: Vec::new(),
+            levels_dbm: Vec::new(),
             samples: Vec::new(),
             noise_dbm: Vec::new(),
         }
@@ -181,6 +184,7 @@ impl Collector {
         link.receive_us.push(time);
         let device = frame.device_time_us.and_then(|t| i64::try_from(t).ok());
         link.sample_us.push(device.unwrap_or(time));
+        link.levels_dbm.push(frame.level_dbm().unwrap_or(f32::NAN));
         link.samples.extend_from_slice(&frame.samples);
         link.noise_dbm.extend(frame.noise_floor_dbm.map(f64::from));
         Ok(())

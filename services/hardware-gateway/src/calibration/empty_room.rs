@@ -43,6 +43,7 @@ struct Rows {
     sample_us: Vec<i64>,
     values: Vec<f32>,
     inverse_power: Vec<f32>,
+    levels_dbm: Vec<f32>,
     width: usize,
 }
 
@@ -151,16 +152,19 @@ fn rows(link: &LinkFrames, blocks: &GainBlocks) -> Rows {
         sample_us: Vec::new(),
         values: Vec::new(),
         inverse_power: Vec::new(),
+        levels_dbm: Vec::new(),
         width: blocks.width(),
     };
     let mut row = Vec::new();
     let times = link.receive_us.iter().zip(&link.sample_us);
-    for (samples, (receive, sample)) in link.frames().zip(times) {
+    let marks = times.zip(&link.levels_dbm);
+    for (samples, ((receive, sample), level)) in link.frames().zip(marks) {
         if let Ok(gain) = blocks.normalise(samples, &mut row) {
             rows.receive_us.push(*receive);
             rows.sample_us.push(*sample);
             rows.values.extend_from_slice(&row);
             rows.inverse_power.push(gain.inverse_power);
+            rows.levels_dbm.push(*level);
         }
     }
     rows
@@ -180,10 +184,11 @@ fn statistics(link: &LinkFrames, rows: &Rows) -> Vec<f64> {
         let from = rows.receive_us.partition_point(|t| *t < begin);
         let to = rows.receive_us.partition_point(|t| *t < begin + WINDOW_US);
         begin += HOP_US;
-        let (Some(times_us), Some(values), Some(inverse)) = (
+        let (Some(times_us), Some(values), Some(inverse), Some(levels)) = (
             rows.sample_us.get(from..to),
             rows.values.get(from * rows.width..to * rows.width),
             rows.inverse_power.get(from..to),
+            rows.levels_dbm.get(from..to),
         ) else {
             continue;
         };
@@ -204,7 +209,8 @@ fn statistics(link: &LinkFrames, rows: &Rows) -> Vec<f64> {
             rows: values,
             width: rows.width,
         };
-        statistics.extend(meter.measure(series, rounding).map(|m| m.statistic));
+        let motion = meter.measure_with_level(series, rounding, levels);
+        statistics.extend(motion.map(|motion| motion.statistic));
     }
     statistics
 }

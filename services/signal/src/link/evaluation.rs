@@ -12,7 +12,7 @@ use crate::baseline::NoDistance;
 use crate::breathing::{Breath, Monitor};
 use crate::config::Settings;
 use crate::detector::{Counts, LinkState, Reason, Verdict, judge};
-use crate::window::Mark;
+use crate::window::{Mark, levels};
 
 /// What one window of one link says.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,16 @@ pub struct Evaluation {
     pub breath: Breath,
     /// Distance from the empty room.
     pub distance: Result<f64, NoDistance>,
+}
+
+impl Evaluation {
+    /// Whether the link is in motion only by the shape of its channel and the level of its frames together.
+    #[must_use]
+    pub fn by_level(&self) -> bool {
+        let motion = self.motion.as_ref();
+        self.verdict.state == LinkState::Motion
+            && motion.is_some_and(|motion| motion.by_level(self.verdict.threshold))
+    }
 }
 
 impl Link {
@@ -107,9 +117,13 @@ impl Link {
         let motion = match counts.obstacle(settings) {
             _ if masked => None,
             Some(_) => None,
-            None => bench
-                .meter
-                .measure(series, rounding_of(self.kind.format, marks)),
+            None => {
+                levels(marks, &mut bench.levels);
+                let rounding = rounding_of(self.kind.format, marks);
+                bench
+                    .meter
+                    .measure_with_level(series, rounding, &bench.levels)
+            }
         };
         let verdict = if masked {
             Verdict::unknown(settings.threshold, Reason::Masked)

@@ -175,6 +175,7 @@ mod tests {
             time_us,
             log_rms: 0.0,
             inverse_power: 1.0,
+            level_dbm: None,
             identical: false,
             announced: None,
         }

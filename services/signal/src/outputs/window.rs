@@ -1,5 +1,6 @@
 //! A window as it travels on the data plane.
 
+use dsp::level::Level;
 use events::DataSource;
 use proto::csi::v1::DataSource as WireSource;
 use proto::signal::v1::{LinkState as WireState, PresenceState, SignalWindow};
@@ -40,6 +41,7 @@ pub(super) fn wire(
         course: (course, profile),
         breath,
         distance,
+        motion,
         ..
     } = &window.evaluation;
     let copy = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
@@ -54,6 +56,8 @@ pub(super) fn wire(
         frame_rate_hz: (counts.received() as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
         motion_score: verdict.statistic.map(narrow),
         motion_threshold: narrow(verdict.threshold),
+        shape_score: motion.map(|motion| narrow(motion.shape)),
+        level_change_db: motion.and_then(|motion| motion.level).map(change_db),
         state: link_state(verdict.state).into(),
         reason: verdict.reason.map_or("", Reason::code).to_owned(),
         quality: *quality,
@@ -83,6 +87,11 @@ pub(super) fn wire(
         noise: window.limit.noise.map(narrow),
         learnt_threshold: window.limit.learnt.map(narrow),
     }
+}
+
+/// The coherent change of the level, dB.
+fn change_db(level: Level) -> f32 {
+    narrow(level.coherent_db2.max(0.0).sqrt())
 }
 
 fn link_state(state: LinkState) -> WireState {

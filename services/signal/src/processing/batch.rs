@@ -73,6 +73,8 @@ pub struct Row {
     pub log_rms: f32,
     /// 1 / mean power.
     pub inverse_power: f32,
+    /// The level at which the frame was received, dBm; absent where it was not measured.
+    pub level_dbm: Option<f32>,
     /// The frame's samples, antenna-major.
     pub samples: Vec<Complex32>,
 }
@@ -104,6 +106,7 @@ impl Row {
             values: Vec::new(),
             log_rms: 0.0,
             inverse_power: 0.0,
+            level_dbm: frame.level_dbm(),
             samples: frame.samples,
         }
     }
@@ -136,6 +139,8 @@ pub struct Window {
     pub powers: Vec<f32>,
     /// The variance that rounding the samples gives to normalised power.
     pub rounding: f64,
+    /// The level of each row's frame, dBm; empty where one was not measured.
+    pub levels_dbm: Vec<f32>,
     /// Mean RMS amplitude in units of the samples.
     pub amplitude_mean: f32,
     /// Its standard deviation.

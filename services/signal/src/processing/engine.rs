@@ -91,9 +91,14 @@ pub struct Engine {
     max_state_bytes: u64,
 }
 
+/// Form of what is kept: another one is not read, and the run begins anew. No number of links is as high, which is what kept
+/// states without a form begin with.
+const FORMAT: u16 = 0x5302;
+
 /// What is kept of an engine.
 #[derive(Serialize, Deserialize)]
 struct Saved {
+    format: u16,
     links: Links,
     done: Vec<Done>,
     states: Vec<Vec<u8>>,
@@ -181,6 +186,7 @@ impl Engine {
             states.push(state);
         }
         let saved = Saved {
+            format: FORMAT,
             links: self.links.clone(),
             done: self.done.clone(),
             states,
@@ -194,7 +200,10 @@ impl Engine {
     /// Where it is not what `save` of an engine with the same stages gave.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), StateError> {
         let saved: Saved = postcard::from_bytes(saved)?;
-        if saved.states.len() != self.work.len() || saved.done.len() != self.done.len() {
+        if saved.format != FORMAT
+            || saved.states.len() != self.work.len()
+            || saved.done.len() != self.done.len()
+        {
             return Err(StateError::from(postcard::Error::DeserializeBadEncoding));
         }
         self.links = saved.links;

@@ -285,3 +285,123 @@ fn silence_and_too_little_give_nothing() {
         None
     );
 }
+
+/// As [`measure`], with a level for each frame.
+fn heard((times_us, rows): &(Vec<i64>, Vec<f32>), level: impl Fn(f64) -> f64) -> Motion {
+    let levels: Vec<f32> = times_us
+        .iter()
+        .map(|time| level(*time as f64 / 1e6).round() as f32)
+        .collect();
+    let series = Series {
+        times_us,
+        rows,
+        width: WIDTH,
+    };
+    MotionMeter::default()
+        .measure_with_level(series, 1e-4, &levels)
+        .unwrap()
+}
+
+/// Smooth changes of 2 dB and more.
+fn wandering(t: f64) -> f64 {
+    -60.0 + 3.0 * (4.1 * t + (1.3 * t).sin()).sin() + 2.0 * (2.3 * t * t).cos()
+}
+
+/// A movement that the shape hardly shows.
+fn weak(t: f64, k: usize) -> f64 {
+    let way = 14.0 * (1.1 * t).sin() + 6.0 * (2.7 * t + 1.0).sin();
+    1.0 + 0.037 * (way + k as f64 / 6.0).cos()
+}
+
+#[test]
+fn the_level_helps_a_weak_shape_and_says_that_it_did() {
+    let mut helped = 0;
+    for seed in 1..20 {
+        let room = room(seed, weak);
+        let alone = measure(&room);
+        let together = heard(&room, wandering);
+        // Where the level is heard, the shape is explained from a lower statistic on.
+        assert!(together.shape <= alone.statistic, "{together:?} {alone:?}");
+        assert!(together.statistic >= together.shape);
+        helped += usize::from(together.by_level(0.2));
+        // Rounding, or none, leaves it as it is.
+        assert_eq!(heard(&room, |t| -60.4 - 0.2 * t).statistic, alone.statistic);
+    }
+    assert!(helped > 0);
+}
+
+#[test]
+fn the_level_of_an_empty_room_may_do_what_it_likes() {
+    for seed in 1..40 {
+        let room = room(seed, |_, _| 1.0);
+        for level in [
+            wandering as fn(f64) -> f64,
+            |t| if t < 1.0 { -60.0 } else { -48.0 },
+            |t| -60.0 + 6.0 * (TAU * 3.0 * t).sin(),
+            |t| {
+                if (5.0 * t) as i64 % 2 == 0 {
+                    -60.0
+                } else {
+                    -66.0
+                }
+            },
+        ] {
+            let motion = heard(&room, level);
+            assert!(motion.statistic < 0.15, "{seed}: {motion:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_explained_away_is_not_brought_back_by_the_level() {
+    let step = |t: f64, k: usize| {
+        if t < 1.0 {
+            1.0
+        } else {
+            1.0 + 0.3 * (k as f64 / 8.0).sin()
+        }
+    };
+    let fan = |t: f64, k: usize| 1.0 + 0.2 * (TAU * 3.7 * t + k as f64 / 7.0).cos();
+    for seed in 1..10 {
+        for room in [room(seed, step), room(seed, fan)] {
+            let motion = heard(&room, wandering);
+            assert!(motion.explanation.is_some(), "{motion:?}");
+            assert_eq!(motion.statistic, motion.shape);
+        }
+    }
+}
+
+#[test]
+fn levels_of_another_number_are_none() {
+    let (times_us, rows) = room(3, weak);
+    let series = Series {
+        times_us: &times_us,
+        rows: &rows,
+        width: WIDTH,
+    };
+    let mut meter = MotionMeter::default();
+    let alone = meter.measure(series, 1e-4);
+    assert_eq!(
+        meter.measure_with_level(series, 1e-4, &[-60.0, -50.0]),
+        alone
+    );
+}
+
+/// A fan's share of the variance is that of `r`, not of a power of it: a walk whose strongest sinusoid explains half of the
+/// statistic, and much less of the coherence, is a walk.
+#[test]
+fn a_walk_in_few_frames_is_no_tone() {
+    let walking = |t: f64, k: usize| {
+        1.0 + 0.1 * (14.0 * t + 3.0 * (1.9 * t).sin() + k as f64 / 6.0).cos()
+            + 0.08 * (23.0 * t - 4.0 * (1.3 * t).cos() - k as f64 / 4.0).cos()
+    };
+    for seed in 1..20 {
+        let motion = measure(&slow(seed, walking));
+        assert_ne!(
+            motion.explanation,
+            Some(Explanation::SteadyTone),
+            "{motion:?}"
+        );
+        assert!(motion.statistic > 0.2, "{motion:?}");
+    }
+}

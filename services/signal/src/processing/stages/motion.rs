@@ -23,7 +23,10 @@ impl Work for Statistic {
                 rows: &window.values,
                 width: window.width,
             };
-            window.motion = self.meter.measure(series, window.rounding);
+            let levels = &window.levels_dbm;
+            window.motion = self
+                .meter
+                .measure_with_level(series, window.rounding, levels);
         }
         Ok(Batch::Windows(windows))
     }

@@ -16,7 +16,7 @@ use crate::link;
 use crate::order::Tallies;
 use crate::processing::batch::{self, Batch, Fate, LinkInfo, Links, Row};
 use crate::processing::stage;
-use crate::window::{Mark, PhaseSteadiness, Rows};
+use crate::window::{Mark, PhaseSteadiness, Rows, levels};
 
 /// Links of one device at most; the one that began first makes room.
 const MOST_LINKS: usize = 16;
@@ -124,6 +124,7 @@ impl Windows {
             time_us: row.time_us,
             log_rms: row.log_rms,
             inverse_power: row.inverse_power,
+            level_dbm: row.level_dbm,
             identical,
             announced: None,
         };
@@ -330,6 +331,8 @@ impl Link {
         counts.period_us = nominal_period_us(sample_us, intervals);
         counts.longest_gap_us = longest_gap_us(&times_us, start_us, end_us);
         let (amplitude_mean, amplitude_std) = link::amplitude(marks);
+        let mut levels_dbm = Vec::new();
+        levels(marks, &mut levels_dbm);
         let powers = self
             .powers
             .as_ref()
@@ -349,6 +352,7 @@ impl Link {
             } else {
                 0.0
             },
+            levels_dbm,
             times_us,
             amplitude_mean,
             amplitude_std,
