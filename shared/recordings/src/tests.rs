@@ -143,7 +143,7 @@ fn only_what_is_listed_so_is_optional() {
     let local = optional.clone().filter(|entry| entry.file.is_none());
     let blind = optional
         .clone()
-        .filter(|entry| entry.source == "espectre-history");
+        .filter(|entry| ["espectre-history", "csi-har-unseen"].contains(&entry.source.as_str()));
     assert_eq!(local.count() + blind.count(), optional.clone().count());
     assert!(optional.count() >= 15);
 }
