@@ -69,6 +69,14 @@ enum Place {
     New,
 }
 
+/// What a probe is told of a window's course. Shares of components and the step tell one movement from another in one place, and
+/// movement from noise anywhere; which movement it is in another place, or on another day, the lags tell alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Whole,
+    Lags,
+}
+
 /// The first features are sizes: their logarithm is taken.
 const SIZES: usize = 8;
 
@@ -216,13 +224,13 @@ pub fn measure(set: Set, takes: &[Take]) -> Vec<Outcome> {
             ),
         ],
         Set::Thu4n => {
-            let windows = |class: fn(&Take) -> String| {
+            let windows = |class: fn(&Take) -> String, course: Course| {
                 let mut samples = Vec::new();
                 for take in takes {
                     for window in &take.windows {
                         if take.truth(window).is_some() && !window.features.is_empty() {
                             samples.push(Sample {
-                                features: of_window(window),
+                                features: of_window(window, course),
                                 class: class(take),
                                 fold: take.session.clone(),
                             });
@@ -237,12 +245,12 @@ pub fn measure(set: Set, takes: &[Take]) -> Vec<Outcome> {
                         "probe.thu4n.active",
                         "thu4n: none or exercise, 2 s, other day",
                     ),
-                    &windows(still),
+                    &windows(still, Course::Whole),
                     "ET 93.5 % (balanced 89.1 %)",
                 ),
                 outcome(
                     ("probe.thu4n.exercise", "thu4n: 7 exercises, 2 s, other day"),
-                    &windows(activity),
+                    &windows(activity, Course::Lags),
                     "ET 45.9 %",
                 ),
             ]
@@ -251,22 +259,23 @@ pub fn measure(set: Set, takes: &[Take]) -> Vec<Outcome> {
     }
 }
 
-fn of_window(window: &Window) -> Vec<f64> {
+/// The features of a window; of its course the whole, or what does not belong to the place.
+fn of_window(window: &Window, course: Course) -> Vec<f64> {
     // Sizes span decades: their logarithm; shares stay as they are.
-    let feature = |(place, value): (usize, &f32)| {
-        let value = f64::from(*value);
-        if place < SIZES {
-            (value.max(0.0) + 1e-4).ln()
-        } else {
-            value
-        }
+    let size = |value: f64, least: f64| (value.max(0.0) + least).ln();
+    let feature = |(place, value): (usize, &f32)| match f64::from(*value) {
+        value if place < SIZES => size(value, 1e-4),
+        value => value,
     };
     let mut features: Vec<f64> = window.features.iter().enumerate().map(feature).collect();
     features.push(window.score.unwrap_or_default());
-    // Of the course the lags alone: the rest of it belongs as much to the place.
-    let course = dsp::activity::course::NAMES.iter().zip(&window.course);
-    let lags = course.filter(|(name, _)| name.starts_with("lag"));
-    features.extend(lags.map(|(_, value)| f64::from(*value)));
+    let named = dsp::activity::course::NAMES.iter().zip(&window.course);
+    let told = named.filter(|(name, _)| course == Course::Whole || name.starts_with("lag"));
+    features.extend(told.map(|(name, value)| match (*name, f64::from(*value)) {
+        (band, value) if band.starts_with("band") => size(value, 1e-3),
+        ("step", value) => size(value, 1e-4),
+        (_, value) => value,
+    }));
     features
 }
 

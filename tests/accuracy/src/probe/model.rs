@@ -58,6 +58,12 @@ impl Model {
             }
         }
         let present = counts.iter().filter(|count| **count > 0.0).count().max(1) as f64;
+        // Of two classes the rows mirror one another: so the penalty is that of a single row, plain logistic regression.
+        let strength = if classes.len() == 2 {
+            2.0 * PENALTY
+        } else {
+            PENALTY
+        };
         // Nesterov's accelerated descent; the step suits the largest curvature of standardised features.
         let step = 4.0 / (width as f64 + 1.0);
         let mut ahead = model.weights.clone();
@@ -84,7 +90,7 @@ impl Model {
                     .zip(gradient)
                     .enumerate()
                 {
-                    let penalty = if place < width { PENALTY * *a } else { 0.0 };
+                    let penalty = if place < width { strength * *a } else { 0.0 };
                     let new = *a - step * (g + penalty);
                     *a = new + momentum * (new - *w);
                     *w = new;

@@ -1,6 +1,6 @@
 //! A recording as one case: what its windows say while something moves, when that was, and where the channel went.
 
-use super::{Place, of_window};
+use super::{Course, Place, of_window};
 use crate::path::Window;
 use crate::sets::Take;
 
@@ -33,7 +33,14 @@ pub(super) fn of_recording(take: &Take, place: Place) -> Option<Vec<f64>> {
         .iter()
         .filter(|window| !window.features.is_empty())
         .collect();
-    let rows: Vec<Vec<f64>> = windows.iter().map(|window| of_window(window)).collect();
+    let course = match place {
+        Place::Known => Course::Whole,
+        Place::New => Course::Lags,
+    };
+    let rows: Vec<Vec<f64>> = windows
+        .iter()
+        .map(|window| of_window(window, course))
+        .collect();
     rows.first()?;
     let raw = |window: &&Window| {
         let deviation = window.features.get(DEVIATION);
