@@ -1,5 +1,7 @@
 """The plain baseline for activities, on the recordings, cases and folds of `probe.rs`.
 
+Run: `python3 plain.py FOLDER [PREFIX]` (NumPy 2, scikit-learn 1.9), where PREFIX limits the probes by the beginning of their key.
+
 Reads what `cargo run --locked -p accuracy --example dump -- FOLDER` wrote, and nothing that the service computes: only which
 windows of thu4n are samples is taken from there. Features of a case (a recording; of thu4n a window of 2 s), all from amplitude by
 the frame's RMS for each antenna:
@@ -10,7 +12,7 @@ the frame's RMS for each antenna:
 - the energy profile: mean square change in 12 equal parts of the case, as shares, and its sum, log.
 
 LR is scikit-learn's logistic regression on standardised features (C 0.1, balanced classes), ET 300 extra trees (balanced classes),
-three seeds, their probabilities averaged. Neither constant was searched for. Figures go to activities.json beside this file.
+three seeds, their probabilities averaged. None of these constants was searched for. Figures go to activities.json beside this file.
 """
 
 import csv
@@ -62,34 +64,42 @@ def features(rows, over):
     return np.concatenate(statistics + spectra + profile)
 
 
-def classify(x, y, folds):
-    """What LR and ET say of each case, trained on the other folds."""
+def classify(x, y, pairs):
+    """What LR and ET say of each case, of each pair (which are tried, which are trained on)."""
     lr, et = np.empty_like(y), np.empty_like(y)
-    for fold in np.unique(folds):
-        own = folds == fold
+    for own, others in pairs:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
-        lr[own] = model.fit(x[~own], y[~own]).predict(x[own])
+        lr[own] = model.fit(x[others], y[others]).predict(x[own])
         total = 0.0
         for seed in range(3):
             trees = ExtraTreesClassifier(300, class_weight="balanced", random_state=seed)
-            total = total + trees.fit(x[~own], y[~own]).predict_proba(x[own])
+            total = total + trees.fit(x[others], y[others]).predict_proba(x[own])
         et[own] = trees.classes_[np.argmax(total, axis=1)]
     return {"LR": lr, "ET": et}
 
 
-def main(folder):
+def main(folder, only=""):
     takes = list(recordings(pathlib.Path(folder)))
-    figures = {}
+    beside = pathlib.Path(__file__).with_name("activities.json")
+    figures = json.loads(beside.read_text()) if only else {}
 
-    def probe(key, cases, y, folds):
+    def probe(key, cases, y, folds, unseen=None):
+        """`folds`: what is held out together. With `unseen` only these cases are tried, and only the others trained on, of another
+        fold if folds are given."""
+        if not key.startswith(only):
+            return
         y, folds = np.array(y), np.array(folds)
+        tried = np.ones(len(y), bool) if unseen is None else np.array(unseen)
+        trained = tried if unseen is None else ~tried
+        pairs = [(tried & (folds == fold), trained & (folds != fold)) for fold in np.unique(folds[tried])]
         for over in (False, True):
             x = np.array([features(rows, over) for rows in cases])
-            for model, said in classify(x, y, folds).items():
+            for model, said in classify(x, y, pairs).items():
                 model += " over" if over else " each"
-                accuracy, balanced = float((said == y).mean()), float(balanced_accuracy_score(y, said))
+                accuracy = float((said == y)[tried].mean())
+                balanced = float(balanced_accuracy_score(y[tried], said[tried]))
                 figures.setdefault(key, {})[model] = {"accuracy": round(accuracy, 4), "balanced": round(balanced, 4)}
-                print(f"{key:26} {len(y):5} {model} accuracy {accuracy:.3f} balanced {balanced:.3f}", flush=True)
+                print(f"{key:26} {tried.sum():5} {model} accuracy {accuracy:.3f} balanced {balanced:.3f}", flush=True)
 
     still = {"no_activity", "lying", "sitting", "no_movement"}
     falls = lambda label: "fall" if label.startswith("fall") else "other"
@@ -116,9 +126,17 @@ def main(folder):
         else:
             probe(f"{prefix}.user", x, y, sessions)
         probe(f"{prefix}.fall", x, [falls(label) for label in y], sessions)
-    beside = pathlib.Path(__file__).with_name("activities.json")
+    of_set = [take for take in takes if take["set"].startswith("csi-har")]
+    unseen = [take["set"] == "csi-har-unseen" for take in of_set]
+    if any(unseen):
+        x = [take["rows"] for take in of_set]
+        y = [take["label"] for take in of_set]
+        probe("probe.csi_har_unseen.still", x, [moving(label) for label in y], unseen, unseen)
+        probe("probe.csi_har_unseen.subject", x, y, unseen, unseen)
+        probe("probe.csi_har_unseen.room", x, y, [take["room"] for take in of_set], unseen)
+        probe("probe.csi_har_unseen.fall", x, [falls(label) for label in y], unseen, unseen)
     beside.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -141,11 +141,14 @@ impl Course {
         }
         let power = |step: u32| -> f64 {
             let turn = std::f64::consts::TAU * f64::from(step) * SPACING_HZ / RATE_HZ;
-            let lags = self.lags.iter().enumerate();
-            let sum: f64 = lags
-                .map(|(apart, sum)| sum * (turn * apart as f64).cos())
-                .sum();
-            sum.max(0.0)
+            // Chebyshev's recurrence, `cos (n + 1) x = 2 cos x cos n x - cos (n - 1) x`: one cosine for each frequency.
+            let (mut before, mut cosine) = (turn.cos(), 1.0);
+            let (twice, mut power) = (2.0 * before, 0.0);
+            for sum in &self.lags {
+                power += sum * cosine;
+                (before, cosine) = (cosine, twice * cosine - before);
+            }
+            power.max(0.0)
         };
         let powers = EDGES.map(|steps| steps.map(power).sum::<f64>());
         let all: f64 = powers.iter().sum();
