@@ -11,7 +11,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dsp::activity::Extractor;
+use dsp::activity::{Extractor, Work};
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::breathing::Breathing;
 use dsp::butterworth::{self, Filter};
@@ -303,6 +303,14 @@ fn stages_of_the_live_path(
     let mut features = Vec::new();
     criterion.bench_function(&format!("activity, per window of 200/{name}"), |b| {
         b.iter(|| extractor.window(0, black_box(2_000_000), &mut features));
+    });
+    let (mut work, mut course, mut profile) = (Work::default(), Vec::new(), Vec::new());
+    let found = extractor.window_in(&mut work, 0, 2_000_000, &mut features);
+    criterion.bench_function(&format!("course, per window of 200/{name}"), |b| {
+        b.iter(|| {
+            extractor.course_in(&mut work, &mut course, &mut profile);
+            black_box(found)
+        });
     });
     let mut tones = ToneFinder::default();
     criterion.bench_function(&format!("tone, per window of 200/{name}"), |b| {

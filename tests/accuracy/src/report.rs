@@ -76,6 +76,12 @@ impl Measured {
             if scope == Scope::Everything {
                 measured.probes.extend(probe::measure(*set, &takes));
             }
+            if scope == Scope::Everything
+                && *set == Set::CsiHar
+                && let Some(unseen) = Set::CsiHarUnseen.takes(places)?
+            {
+                measured.probes.extend(probe::unseen(&takes, &unseen));
+            }
             scored.push((*set, cases));
         }
         for of_set in &mut measured.sets {
@@ -264,21 +270,29 @@ impl Measured {
 
     fn activities(&self, text: &mut String) {
         text.push_str(include_str!("report/activities.md"));
-        text.push_str("\n| question | samples, classes, folds | accuracy | balanced | most frequent class | plain Python beside it |\n|---|---|---|---|---|---|\n");
+        text.push_str("\n| question | samples, classes, folds | accuracy | balanced | most frequent class | plain Python, the same recordings and folds: accuracy, balanced | plain Python, more recordings |\n|---|---|---|---|---|---|---|\n");
         for probe in &self.probes {
             let estimate = Estimate {
                 value: probe.accuracy,
                 interval: probe.interval,
             };
             let (samples, classes, folds) = probe.sizes;
+            let plain = probe.plain().map_or_else(
+                || "-".to_owned(),
+                |(accuracy, balanced)| format!("{}, {}", percent(accuracy), percent(balanced)),
+            );
+            let beside = if probe.beside.is_empty() {
+                "-"
+            } else {
+                probe.beside
+            };
             let _ = writeln!(
                 text,
-                "| {} | {samples}, {classes}, {folds} | {} | {} | {} | {} |",
+                "| {} | {samples}, {classes}, {folds} | {} | {} | {} | {plain} | {beside} |",
                 probe.title,
                 share(Some(estimate)),
                 percent(probe.balanced),
                 percent(probe.chance),
-                probe.beside
             );
         }
     }

@@ -25,6 +25,8 @@ pub enum Set {
     Thu4n,
     /// Activities, Intel 5300, 20 frames/s.
     CsiHar,
+    /// The two subjects of csi-har that nobody looked at before the features and the probes stood.
+    CsiHarUnseen,
     /// Activities, Nexmon 80 MHz, 50 frames/s.
     Fition,
 }
@@ -80,6 +82,7 @@ impl Set {
             Self::Ialr => "ialr",
             Self::Thu4n => "thu4n",
             Self::CsiHar => "csi-har",
+            Self::CsiHarUnseen => "csi-har-unseen",
             Self::Fition => "fition",
         }
     }
@@ -87,7 +90,7 @@ impl Set {
     /// One case is a whole recording (or 15 s of a longer one), since its label holds only for the whole.
     #[must_use]
     pub fn by_recording(self) -> bool {
-        matches!(self, Self::CsiHar | Self::Fition)
+        matches!(self, Self::CsiHar | Self::CsiHarUnseen | Self::Fition)
     }
 
     /// Takes every recording of the set through the service's code. `None` where they are not to be had.
@@ -161,7 +164,9 @@ impl Set {
                 session.to_owned()
             }
             Self::Thu4n | Self::Thu4nMore => format!("session {session}"),
-            Self::CsiHar => session.split('-').next().unwrap_or_default().to_owned(),
+            Self::CsiHar | Self::CsiHarUnseen => {
+                session.split('-').next().unwrap_or_default().to_owned()
+            }
             Self::Fition => {
                 let mut parts = entry.name.split('-');
                 let user = parts.find(|part| part.starts_with("user"));

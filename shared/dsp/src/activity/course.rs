@@ -12,6 +12,12 @@
 //! | `band_1` to `band_4` | shares of the power, Hann-windowed, at 0.5..1, 1.5..2, 2.5..3 and 3.5..5 Hz (multiples of 1/2 Hz) |
 //! | `energy_2`, `energy_3`, `energy_4` | change `mean d^2` of the quarters of the window by their sum, ascending, without the least |
 //! | `step` | root of the mean square of (last quarter's mean - first quarter's mean): a changed posture stays changed |
+//! | `lag_3` to `lag_10` | `c * (1 - mean (z[t+l] - z[t])^2 / (2 mean z^2))`: autocorrelation after 300 ms to 1 s, as `lag_1` |
+//!
+//! The lags go on where [`NAMES`](super::NAMES) end, up to half of the service's window: how fast the channel turns round, and
+//! whether it comes back. Speed of path and rhythm belong to the movement, where the shares of components and the step belong
+//! as much to the place (docs/accuracy.md has what each does on another day and in another room). A lag that no pair of cells
+//! is apart is 0.
 //!
 //! Shares of nothing are 0. The **profile** is the natural logarithm of the mean normalised amplitude in [`BANDS`] equal
 //! parts of each gain block's valid subcarriers: the shape of the channel itself, which belongs to the place and to where
@@ -21,13 +27,17 @@ use super::statistics::Statistics;
 use crate::eigen::Eigen;
 use crate::lanes;
 
-/// Name and version of the layout of the course.
-pub const SCHEMA: &str = "activity-course/1";
+/// Name and version of the layout of the course. Its first 12 values are those of `activity-course/1`.
+pub const SCHEMA: &str = "activity-course/2";
 /// Names of the values of the course in order; formulas in the module's text. All without unit.
 pub const NAMES: &[&str] = &[
     "share_1", "share_2", "share_3", "spread", "band_1", "band_2", "band_3", "band_4", "energy_2",
-    "energy_3", "energy_4", "step",
+    "energy_3", "energy_4", "step", "lag_3", "lag_4", "lag_5", "lag_6", "lag_7", "lag_8", "lag_9",
+    "lag_10",
 ];
+/// The first lag of the course, cells, and how many there are.
+const FIRST_LAG: usize = 3;
+const LAGS: usize = 8;
 /// Values of the profile for each gain block.
 pub const BANDS: usize = 10;
 /// Gain blocks that have a profile, at most.
@@ -71,12 +81,14 @@ impl Course {
         let bands = self.bands(of.indices());
         let energies = self.energies(of.indices());
         let step = self.step();
+        let lags = self.autocorrelations(of.indices(), trace / cells as f64);
         let shares: [f64; 3] = self.eigen.largest(&mut self.gram, cells);
         out.extend(shares.map(|share| (share / trace) as f32));
         out.push(spread as f32);
         out.extend(bands.map(|share| share as f32));
         out.extend(energies.map(|share| share as f32));
         out.push(step as f32);
+        out.extend(lags.map(|lag| (of.coherent() * lag) as f32));
     }
 
     fn at(&self, row: usize, column: usize) -> f64 {
@@ -129,11 +141,14 @@ impl Course {
         }
         let power = |step: u32| -> f64 {
             let turn = std::f64::consts::TAU * f64::from(step) * SPACING_HZ / RATE_HZ;
-            let lags = self.lags.iter().enumerate();
-            let sum: f64 = lags
-                .map(|(apart, sum)| sum * (turn * apart as f64).cos())
-                .sum();
-            sum.max(0.0)
+            // Chebyshev's recurrence, `cos (n + 1) x = 2 cos x cos n x - cos (n - 1) x`: one cosine for each frequency.
+            let (mut before, mut cosine) = (turn.cos(), 1.0);
+            let (twice, mut power) = (2.0 * before, 0.0);
+            for sum in &self.lags {
+                power += sum * cosine;
+                (before, cosine) = (cosine, twice * cosine - before);
+            }
+            power.max(0.0)
         };
         let powers = EDGES.map(|steps| steps.map(power).sum::<f64>());
         let all: f64 = powers.iter().sum();
@@ -179,6 +194,32 @@ impl Course {
             sum += sign(row) * signed.sum::<f64>();
         }
         sum.max(0.0).sqrt() / quarter as f64
+    }
+
+    /// Autocorrelation after each lag, from the squared differences: `mean_k (z[t] - z[s])^2 = G[s,s] + G[t,t] - 2 G[s,t]`.
+    fn autocorrelations(&self, indices: &[i64], variance: f64) -> [f64; LAGS] {
+        let mut squares = [(0.0, 0.0); LAGS];
+        let rows = self.gram.chunks_exact(self.cells.max(1)).zip(indices);
+        for (cell, (row, early)) in rows.enumerate() {
+            let own = row.get(cell).copied().unwrap_or_default();
+            let ahead = row.iter().zip(indices).enumerate().skip(cell + 1);
+            // Cells do not share an index: what is further on in the row is at least as far apart.
+            for (other, (value, late)) in ahead.take(FIRST_LAG + LAGS - 1) {
+                let apart = usize::try_from(late - early).unwrap_or(usize::MAX);
+                let lag = apart.checked_sub(FIRST_LAG);
+                if let Some((sum, pairs)) = lag.and_then(|lag| squares.get_mut(lag)) {
+                    *sum += own + self.at(other, other) - 2.0 * value;
+                    *pairs += 1.0;
+                }
+            }
+        }
+        squares.map(|(sum, pairs)| {
+            if pairs > 0.0 {
+                1.0 - sum / pairs / (2.0 * variance)
+            } else {
+                0.0
+            }
+        })
     }
 }
 

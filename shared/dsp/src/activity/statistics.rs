@@ -35,6 +35,8 @@ pub(super) struct Statistics {
     differences: Vec<f64>,
     /// One value per live subcarrier, for quantiles.
     spread: Vec<f64>,
+    /// The coherent share of the window whose features were computed last.
+    coherent: f64,
 }
 
 impl Statistics {
@@ -71,6 +73,11 @@ impl Statistics {
     /// The relative deviations of the live subcarriers, cell after cell; of the window whose features were computed last.
     pub(super) fn deviations(&self) -> impl Iterator<Item = &[f64]> {
         self.deviations.chunks_exact(self.live.len().max(1))
+    }
+
+    /// The coherent share `c` of the window whose features were computed last.
+    pub(super) fn coherent(&self) -> f64 {
+        self.coherent
     }
 
     /// Mean normalised amplitude of a sample over the window.
@@ -114,6 +121,7 @@ impl Statistics {
     /// Appends the features of the module's table to `out`. `select` must have found live subcarriers.
     pub(super) fn features(&mut self, out: &mut Vec<f32>) {
         let coherent = self.coherent_share();
+        self.coherent = coherent;
         self.fill_deviations();
         self.fill_differences();
         let width = self.live.len();

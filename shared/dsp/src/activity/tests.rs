@@ -379,7 +379,8 @@ fn a_changed_posture_is_a_step_and_one_that_comes_back_is_none() {
             .unwrap();
         let (mut found, mut profile) = (Vec::new(), Vec::new());
         extractor.course_in(&mut work, &mut found, &mut profile);
-        f64::from(*found.last().unwrap())
+        let place = course::NAMES.iter().position(|name| *name == "step");
+        f64::from(found[place.unwrap()])
     };
     let shape = |k: i16, on: bool| {
         let bump = if on {
@@ -393,4 +394,38 @@ fn a_changed_posture_is_a_step_and_one_that_comes_back_is_none() {
     let returns = step_of(&|time, k| shape(k, (1.5..2.5).contains(&time)));
     assert!(stays > 0.1, "{stays}");
     assert!(returns < 1e-3, "{returns}");
+}
+
+#[test]
+fn a_rhythm_comes_back_after_its_period_and_gaps_do_no_harm() {
+    let lags_of = |kept: &dyn Fn(i64) -> bool| {
+        let mut extractor = Extractor::new(&subcarriers(), 1);
+        for cell in (0..40).filter(|cell| kept(*cell)) {
+            // A period of 0.8 s: the opposite after 0.4 s, the same after 0.8 s.
+            let turn = std::f64::consts::TAU * cell as f64 / 8.0;
+            let power = |k: &i16| {
+                let bump = 0.1 * (turn + 0.1 * f64::from(*k)).sin();
+                (10.0 * (1.0 + bump)).powi(2) as f32
+            };
+            let powers: Vec<f32> = subcarriers().iter().map(power).collect();
+            assert!(extractor.push(cell * CELL_US, &powers, &valid()));
+        }
+        let (mut work, mut features) = (Work::default(), Vec::new());
+        extractor
+            .window_in(&mut work, 0, 4_000_000, &mut features)
+            .unwrap();
+        let (mut found, mut profile) = (Vec::new(), Vec::new());
+        extractor.course_in(&mut work, &mut found, &mut profile);
+        let named = |name: &str| {
+            let place = course::NAMES.iter().position(|of| *of == name);
+            found[place.unwrap()]
+        };
+        (named("lag_4"), named("lag_8"))
+    };
+    let every: &dyn Fn(i64) -> bool = &|_| true;
+    for kept in [every, &|cell| cell % 5 != 3] {
+        let (half, whole) = lags_of(kept);
+        assert!(half < -0.9, "{half}");
+        assert!(whole > 0.95, "{whole}");
+    }
 }

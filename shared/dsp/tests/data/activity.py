@@ -22,6 +22,15 @@ def normalise(power, valid, blocks):
     return out * valid
 
 
+def coherent_share(y, cell, filled, counts, means, valid):
+    if counts.mean() < 3:
+        return 1.0
+    inside = sum(((y[cell == i][:, valid] - m[valid]) ** 2).sum() for i, m in zip(filled, means))
+    noise = inside / (counts - 1).sum() * (1 / counts).mean()
+    between = means[:, valid].var(axis=0, ddof=1).sum()
+    return float(np.clip(1 - noise / between, 0, 1))
+
+
 def features(times_us, power, valid, blocks, start_us, end_us):
     y = normalise(power, valid, blocks)
     cell = times_us // CELL_US
@@ -30,13 +39,7 @@ def features(times_us, power, valid, blocks, start_us, end_us):
     counts = np.array([(cell == i).sum() for i in filled])
     means = np.array([y[cell == i].mean(axis=0) for i in filled])
 
-    coherent = 1.0
-    if counts.mean() >= 3:
-        inside = sum(((y[cell == i][:, valid] - m[valid]) ** 2).sum() for i, m in zip(filled, means))
-        noise = inside / (counts - 1).sum() * (1 / counts).mean()
-        between = means[:, valid].var(axis=0, ddof=1).sum()
-        coherent = float(np.clip(1 - noise / between, 0, 1))
-
+    coherent = coherent_share(y, cell, filled, counts, means, valid)
     block_of = np.searchsorted(blocks, np.arange(power.shape[1]), side="right")
     live = valid & (means.mean(axis=0) >= 0.2)
     block_of = block_of[live]
@@ -89,6 +92,12 @@ def course(times_us, power, valid, blocks, start_us, end_us):
             quarters[min(3, 4 * at[early] // at[-1])] += ((z[early + 1] - z[early]) ** 2).mean()
     quarter = max(cells // 4, 1)
     step = np.sqrt(((z[-quarter:].mean(axis=0) - z[:quarter].mean(axis=0)) ** 2).mean())
+    counts = np.array([(cell == i).sum() for i in filled])
+    coherent = coherent_share(y, cell, filled, counts, means, valid)
+    lags = []
+    for lag in range(3, 11):
+        early, late = np.nonzero(at[None, :] - at[:, None] == lag)
+        lags.append(coherent * (1 - ((z[late] - z[early]) ** 2).mean() / (2 * (z**2).mean())))
     profile = []
     for start, end in zip(blocks, [*blocks[1:], power.shape[1]]):
         of_block = level[start:end][valid[start:end]]
@@ -100,6 +109,7 @@ def course(times_us, power, valid, blocks, start_us, end_us):
         *(bands / bands.sum()),
         *(np.sort(quarters)[1:] / quarters.sum()),
         step,
+        *lags,
     ]
     return values_of_course, profile
 
