@@ -282,3 +282,47 @@ pub(crate) fn classify_api(what: &str, error: &jetstream::Error) -> Attempt {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use events::signal::CsiFrameReceived;
+    use events::{DataSource, DeviceId, FrameId, Metadata, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_event_that_goes_out_straight_is_the_same_message() {
+        let event = CsiFrameReceived {
+            frame_id: FrameId(Uuid::from_u128(1)),
+            device_id: DeviceId("hall-1".parse().unwrap()),
+            session_id: None,
+            sequence_number: 7,
+            timestamp: Timestamp::from_micros(1_500_000),
+            num_subcarriers: 64,
+            num_antennas: 1,
+            snr_db: Some(0.5),
+            payload_size: 256,
+        };
+        let metadata = Metadata {
+            source: "hardware-gateway/Küche".to_owned(),
+            data_source: Some(DataSource::Replay),
+            ..Metadata::default()
+        };
+        let (id, run) = (Uuid::from_u128(2), Some(Uuid::from_u128(3)));
+        let envelope = EventEnvelope::new(id, &event, metadata.clone()).unwrap();
+        let whole = Message::event(&envelope.correlated(run)).unwrap();
+        let outgoing = OutgoingEvent::new(id, &event, &metadata).correlated(run);
+        let straight = Message::outgoing(&outgoing).unwrap();
+        assert_eq!(straight.outgoing.subject, whole.outgoing.subject);
+        assert_eq!(straight.outgoing.headers, whole.outgoing.headers);
+        assert_eq!(
+            (straight.stream, straight.batched),
+            (whole.stream, whole.batched)
+        );
+        let json = |message: &Message| -> serde_json::Value {
+            serde_json::from_slice(&message.outgoing.payload).unwrap()
+        };
+        assert_eq!(json(&straight), json(&whole));
+    }
+}

@@ -74,7 +74,7 @@ impl Default for Log {
         Self {
             format: LogFormat::Auto,
             // The client of NATS tells of each connection, as `bus` does.
-            level: "info,async_nats=warn".into(),
+            level: "info,async_nats=warn,ort=warn".into(),
             spans: "info".into(),
         }
     }
