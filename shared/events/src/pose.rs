@@ -98,7 +98,7 @@ events! {
     /// Something moves. `velocity_estimate` is in m/s, `direction` in radians in the zone's frame.
     "pose.motion_detected" v1 of "motion" event_id, key(zone_id or device_id: zone_id device_id),
     by "signal and pose", flags(),
-    when "the motion statistic rose above its threshold (once per onset, then at most every refresh interval)";
+    when "the motion statistic of a link, or of the links of its zone together, rose above its threshold (once per onset, then at most every refresh interval)";
     pub struct MotionDetected {
         pub event_id: EventId,
         pub session_id: Option<SessionId>,
