@@ -261,3 +261,21 @@ fn cpu_seconds() -> Option<f64> {
     #[allow(clippy::cast_precision_loss)]
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_frames_are_written_in_no_log() {
+        let level = directives_of("log.level", "debug").unwrap();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::sink)
+            .with_filter(without_traced_only(level).unwrap());
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(tracing::error_span!(target: TRACED_ONLY, "frame").is_disabled());
+            assert!(!tracing::error_span!("other").is_disabled());
+        });
+    }
+}
