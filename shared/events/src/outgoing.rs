@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{DomainEvent, Metadata, Timestamp};
 
 /// An event with its envelope around it: the same JSON as [`EventEnvelope::new`](crate::EventEnvelope::new) makes of the same
-/// parts, in another order of the payload's fields.
+/// parts, in another order of the payload's fields; numbers of 32 bits are written shorter (0.1, not 0.10000000149011612).
 #[derive(Clone, Debug, Serialize)]
 pub struct OutgoingEvent<'a, E> {
     /// Id of the event.

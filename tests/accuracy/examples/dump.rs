@@ -70,25 +70,12 @@ fn windows(take: &Take, folder: &Path) -> anyhow::Result<()> {
 
 /// Writes the frames of the most frequent kind; gives the samples of a frame and which are valid, as a string of 0 and 1.
 fn frames(frames: &[Frame], name: &str, folder: &Path) -> anyhow::Result<(usize, String)> {
-    let alike = |a: &Frame, b: &Frame| {
-        a.transmitter == b.transmitter
-            && a.ppdu == b.ppdu
-            && a.antennas == b.antennas
-            && a.chain == b.chain
-            && a.layout == b.layout
-    };
-    let mut kinds: Vec<(&Frame, usize)> = Vec::new();
-    for frame in frames {
-        match kinds.iter_mut().find(|(kind, _)| alike(kind, frame)) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((frame, 1)),
-        }
-    }
-    let most = kinds.into_iter().max_by_key(|(_, count)| *count);
-    let (kind, _) = most.with_context(|| format!("{name} has no frames"))?;
+    let all: Vec<&Frame> = frames.iter().collect();
+    let (kind, chosen) =
+        path::most_frequent_kind(&all).with_context(|| format!("{name} has no frames"))?;
     let begin = frames.first().map_or(0, |frame| frame.receive_time_us);
     let mut bytes = Vec::new();
-    for frame in frames.iter().filter(|frame| alike(frame, kind)) {
+    for frame in chosen {
         let time = (frame.receive_time_us - begin) as f64 / 1e6;
         bytes.extend_from_slice(&(time as f32).to_le_bytes());
         for sample in &frame.samples {

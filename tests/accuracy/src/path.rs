@@ -145,6 +145,28 @@ fn run(frames: &[Frame], mut said: impl FnMut(&SignalWindow)) {
     }
 }
 
+/// A frame of the most frequent kind (transmitter, layout, antennas), and all of that kind.
+#[must_use]
+pub fn most_frequent_kind<'a>(frames: &[&'a Frame]) -> Option<(&'a Frame, Vec<&'a Frame>)> {
+    let alike = |a: &Frame, b: &Frame| {
+        a.transmitter == b.transmitter
+            && a.ppdu == b.ppdu
+            && a.antennas == b.antennas
+            && a.chain == b.chain
+            && a.layout == b.layout
+    };
+    let mut kinds: Vec<(&Frame, usize)> = Vec::new();
+    for frame in frames {
+        match kinds.iter_mut().find(|(kind, _)| alike(kind, frame)) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((frame, 1)),
+        }
+    }
+    let (kind, _) = kinds.into_iter().max_by_key(|(_, count)| *count)?;
+    let chosen = frames.iter().copied().filter(|frame| alike(frame, kind));
+    Some((kind, chosen.collect()))
+}
+
 /// Computes the baselines; keeps its memory.
 #[derive(Default)]
 struct Baselines {
@@ -165,24 +187,9 @@ impl Baselines {
             .iter()
             .take_while(|frame| frame.receive_time_us < end_us + 1_000_000);
         let inside: Vec<&Frame> = near.filter(within).collect();
-        let alike = |a: &Frame, b: &Frame| {
-            a.transmitter == b.transmitter
-                && a.ppdu == b.ppdu
-                && a.antennas == b.antennas
-                && a.chain == b.chain
-                && a.layout == b.layout
-        };
-        let mut kinds: Vec<(&Frame, usize)> = Vec::new();
-        for frame in &inside {
-            match kinds.iter_mut().find(|(kind, _)| alike(kind, frame)) {
-                Some((_, count)) => *count += 1,
-                None => kinds.push((frame, 1)),
-            }
-        }
-        let Some((kind, _)) = kinds.into_iter().max_by_key(|(_, count)| *count) else {
+        let Some((kind, chosen)) = most_frequent_kind(&inside) else {
             return Naive::default();
         };
-        let chosen: Vec<&Frame> = inside.into_iter().filter(|f| alike(f, kind)).collect();
         if chosen.len() < 4 {
             return Naive::default();
         }

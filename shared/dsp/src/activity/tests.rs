@@ -353,16 +353,22 @@ fn numpy_agrees() {
     }
 }
 
-#[test]
-fn a_channel_that_rests_has_no_course() {
-    let mut extractor = Extractor::new(&subcarriers(), 1);
-    feed(&mut extractor, 10, 4, |_, k| f32::from(k.abs()) + 9.0);
+/// Course and profile of the first four seconds.
+fn course_of(extractor: &mut Extractor) -> (Vec<f32>, Vec<f32>) {
     let (mut work, mut features) = (Work::default(), Vec::new());
     extractor
         .window_in(&mut work, 0, 4_000_000, &mut features)
         .unwrap();
     let (mut found, mut profile) = (Vec::new(), Vec::new());
     extractor.course_in(&mut work, &mut found, &mut profile);
+    (found, profile)
+}
+
+#[test]
+fn a_channel_that_rests_has_no_course() {
+    let mut extractor = Extractor::new(&subcarriers(), 1);
+    feed(&mut extractor, 10, 4, |_, k| f32::from(k.abs()) + 9.0);
+    let (found, profile) = course_of(&mut extractor);
     assert_eq!(found, vec![0.0; course::NAMES.len()]);
     assert_eq!(profile.len(), course::BANDS);
     assert!(profile.iter().all(|value| value.abs() < 0.5), "{profile:?}");
@@ -373,12 +379,7 @@ fn a_changed_posture_is_a_step_and_one_that_comes_back_is_none() {
     let step_of = |power: &dyn Fn(f64, i16) -> f32| {
         let mut extractor = Extractor::new(&subcarriers(), 1);
         feed(&mut extractor, 10, 4, power);
-        let (mut work, mut features) = (Work::default(), Vec::new());
-        extractor
-            .window_in(&mut work, 0, 4_000_000, &mut features)
-            .unwrap();
-        let (mut found, mut profile) = (Vec::new(), Vec::new());
-        extractor.course_in(&mut work, &mut found, &mut profile);
+        let (found, _) = course_of(&mut extractor);
         let place = course::NAMES.iter().position(|name| *name == "step");
         f64::from(found[place.unwrap()])
     };
@@ -410,12 +411,7 @@ fn a_rhythm_comes_back_after_its_period_and_gaps_do_no_harm() {
             let powers: Vec<f32> = subcarriers().iter().map(power).collect();
             assert!(extractor.push(cell * CELL_US, &powers, &valid()));
         }
-        let (mut work, mut features) = (Work::default(), Vec::new());
-        extractor
-            .window_in(&mut work, 0, 4_000_000, &mut features)
-            .unwrap();
-        let (mut found, mut profile) = (Vec::new(), Vec::new());
-        extractor.course_in(&mut work, &mut found, &mut profile);
+        let (found, _) = course_of(&mut extractor);
         let named = |name: &str| {
             let place = course::NAMES.iter().position(|of| *of == name);
             found[place.unwrap()]
