@@ -14,6 +14,7 @@ mod window;
 use std::collections::BTreeMap;
 
 use csi::wire::Published;
+use dsp::motion::METHOD;
 use events::signal::{
     CsiFrameReceived, CsiFrameValidated, ErrorCategory, FeatureSummary, SignalProcessed,
     ValidationWarning,
@@ -350,7 +351,7 @@ pub fn method(window_s: f64, limit: &Limit) -> String {
     // The threshold as it was used, to four places: learnt ones have many.
     let threshold = (limit.threshold * 1e4).round() / 1e4;
     let origin = limit.origin.as_str();
-    format!("power-autocorrelation/2 window={window_s} threshold={threshold} from={origin}")
+    format!("{METHOD} window={window_s} threshold={threshold} from={origin}")
 }
 
 fn output(event: EventEnvelope, input: &Input) -> Output {

@@ -10,7 +10,7 @@ use dsp::autocorrelation::Series;
 use dsp::circular::Circular;
 use dsp::clock::nominal_period_us;
 use dsp::gain::GainBlocks;
-use dsp::motion::MotionMeter;
+use dsp::motion::{METHOD, MotionMeter};
 use dsp::periodic;
 use dsp::phase::{Line, Phases, Sanitizer};
 use dsp::robust::{median_and_spread, quantile, rate_bound};
@@ -127,6 +127,7 @@ pub fn measure(link: &LinkFrames) -> Result<Measured, Refusal> {
             .then(|| alarms as f64 / trials.len() as f64),
         false_alarm_bound: rate_bound(alarms, trials.len(), 0.95),
         breathing_snr: line.map(|line| line.snr),
+        motion_method: METHOD.to_owned(),
     };
     Ok(Measured {
         result: pb::link_calibration::Result::EmptyRoom(room),

@@ -268,6 +268,7 @@ fn learnt(frames: &[&Frame], threshold: f64, quantiles: &[f64]) -> gateway::Link
         motion_quantiles: quantiles.to_vec(),
         motion_threshold: threshold,
         window_seconds: 2.0,
+        motion_method: dsp::motion::METHOD.to_owned(),
         windows: 100,
         ..gateway::EmptyRoom::default()
     };

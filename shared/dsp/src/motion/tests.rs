@@ -134,6 +134,32 @@ fn frames_from_elsewhere_in_between_are_explained() {
 }
 
 #[test]
+fn single_frames_from_elsewhere_hide_no_body() {
+    for seed in 1..12 {
+        let among = |change: fn(f64, usize) -> f64| {
+            let (times, mut rows) = room(seed, change);
+            let mut noise = Noise(seed + 55);
+            for row in rows.chunks_exact_mut(WIDTH) {
+                if noise.uniform() < 0.1 {
+                    let turned = noise.uniform() * TAU;
+                    row.iter_mut().enumerate().for_each(|(k, x)| {
+                        *x *= 1.0 + 0.9 * (k as f64 / 3.0 + turned).cos() as f32
+                    });
+                }
+            }
+            measure(&(times, rows))
+        };
+        let hidden = among(|t, k| 1.0 + 0.5 * (body(t, k) - 1.0));
+        assert!(hidden.evenness < EVEN, "{seed}: {hidden:?}");
+        assert!(hidden.autocorrelation < 0.25, "{seed}: {hidden:?}");
+        assert!(hidden.statistic > 0.5, "{seed}: {hidden:?}");
+        assert_eq!(hidden.explanation, None, "{seed}: {hidden:?}");
+        let empty = among(|_, _| 1.0);
+        assert!(empty.statistic < 0.1, "{seed}: {empty:?}");
+    }
+}
+
+#[test]
 fn a_fan_is_a_tone() {
     for frequency in [2.0, 3.7, 8.0, 17.0, 31.0] {
         let fan = |t: f64, k: usize| 1.0 + 0.2 * (TAU * frequency * t + k as f64 / 7.0).cos();
