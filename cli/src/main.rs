@@ -25,6 +25,9 @@ mod up;
 mod watch;
 mod zones;
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::Allocator;
+
 /// WiFi sensing: from channel state information to events.
 #[derive(Parser)]
 #[command(name = "fresnel", version, about, propagate_version = true)]

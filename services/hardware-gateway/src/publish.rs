@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bus::{DataSubject, Message, Pipeline};
 use csi::Frame;
-use csi::wire::Published;
+use csi::wire::{Encoder, Published};
 use events::signal::CsiFrameReceived;
 use events::{
     DataSource, DeviceId, DomainEvent, FrameId, Metadata, Name, OutgoingEvent, SessionId, Timestamp,
@@ -41,6 +41,7 @@ pub struct Destination<'a> {
 /// Puts frames on the bus.
 pub struct FramePublisher {
     pipeline: Pipeline,
+    encoder: Encoder,
     source: String,
     announcer: Announcer,
     /// Subject of each device, and the zone that it is of.
@@ -55,6 +56,7 @@ impl FramePublisher {
     pub fn new(pipeline: Pipeline, source: String, budget: u32) -> Self {
         Self {
             pipeline,
+            encoder: Encoder::default(),
             source,
             announcer: Announcer::new(budget),
             subjects: HashMap::new(),
@@ -171,7 +173,7 @@ impl FramePublisher {
             ingest_time_us: to.ingest_time_us,
             last_of_run: to.last_of_run,
         };
-        let payload = csi::wire::encode(frame, &published);
+        let payload = self.encoder.encode(frame, &published);
         // Only a replay can publish a frame twice (after a restart), and only for those the server keeps ids.
         let id = to
             .run

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::Allocator;
+
 fn main() -> ExitCode {
     runtime::run("streaming", streaming::start)
 }

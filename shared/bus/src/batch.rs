@@ -3,6 +3,7 @@
 //! On file storage a batch costs about 10 ms: it is for commands that yield several events, never for a hot path.
 
 use async_nats::RequestErrorKind;
+use async_nats::header::{HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
 use async_nats::jetstream::{publish::PublishAck, response::Response};
 use events::EventEnvelope;
 use futures::FutureExt as _;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::connect::{Core, chain};
 use crate::error::Attempt;
+use crate::headers::Headers;
 use crate::publish::{Outgoing, classify_api, known};
 use crate::{Ack, Error};
 
@@ -26,6 +28,12 @@ pub(crate) enum BatchAnswer {
     Duplicate,
 }
 
+const OF_SUBJECT: HeaderName =
+    HeaderName::from_static("Nats-Expected-Last-Subject-Sequence-Subject");
+const BATCH_ID: HeaderName = HeaderName::from_static("Nats-Batch-Id");
+const BATCH_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Batch-Sequence");
+const BATCH_COMMIT: HeaderName = HeaderName::from_static("Nats-Batch-Commit");
+
 /// What an append expects: a subject filter, and the last sequence on it.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected<'a> {
@@ -34,12 +42,9 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    pub fn write(self, headers: &mut async_nats::HeaderMap) {
-        headers.insert(
-            async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            self.sequence.to_string(),
-        );
-        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", self.filter);
+    pub fn write(self, headers: &mut Headers) {
+        headers.push(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, self.sequence);
+        headers.push(OF_SUBJECT, self.filter);
     }
 }
 
@@ -83,11 +88,15 @@ impl Core {
         let count = messages.len();
         for (number, message) in (1..).zip(messages) {
             let mut headers = message.headers.clone();
-            headers.insert("Nats-Batch-Id", id.as_str());
-            headers.insert("Nats-Batch-Sequence", number.to_string());
+            headers.push(BATCH_ID, &id);
+            headers.push(BATCH_SEQUENCE, number);
             if let (1, Some(expected)) = (number, expected) {
                 expected.write(&mut headers);
             }
+            if number == count {
+                headers.push(BATCH_COMMIT, 1);
+            }
+            let headers = headers.map();
             let (subject, payload) = (message.subject.clone(), message.payload.clone());
             if number != 1 && number != count {
                 let sent = self
@@ -96,9 +105,6 @@ impl Core {
                     .await;
                 sent.map_err(|error| Attempt::Transient(chain(&error)))?;
                 continue;
-            }
-            if number == count {
-                headers.insert("Nats-Batch-Commit", "1");
             }
             let reply = self
                 .client

@@ -106,7 +106,7 @@ impl Core {
         );
         let message = Outgoing {
             subject: format!("deadletter.{}", given.consumer).into(),
-            headers,
+            headers: (&headers).into(),
             payload: given.payload,
         };
         self.publish(&message).await.map(|_| ())

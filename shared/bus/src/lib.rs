@@ -20,6 +20,7 @@ mod direct;
 mod durable;
 mod error;
 mod follow;
+mod headers;
 mod kv;
 mod lanes;
 mod live;

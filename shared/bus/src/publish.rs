@@ -1,7 +1,6 @@
 //! One event, or several, published and acknowledged.
 
 use async_nats::Subject;
-use async_nats::header::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -12,14 +11,18 @@ use serde::Serialize;
 
 use crate::connect::{Core, chain};
 use crate::error::Attempt;
+use crate::headers::Headers;
 use crate::trace::Heading;
 use crate::{Ack, Error, subject, table, trace};
+
+/// Most events are no longer, as JSON.
+const USUAL_BYTES: usize = 768;
 
 /// A message ready to go.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     pub subject: Subject,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     pub payload: Bytes,
 }
 
@@ -38,7 +41,8 @@ impl Outgoing {
         let subject = format!("{}.{key}", heading.event_type);
         subject::check_token(&subject, key)?;
         let stream = known(&subject)?;
-        let payload = serde_json::to_vec(json).map_err(|error| Error::Encode {
+        let mut payload = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut payload, json).map_err(|error| Error::Encode {
             what: format!("{subject} {}", heading.id),
             reason: error.to_string(),
         })?;
@@ -96,11 +100,11 @@ impl Message {
     /// A message of the data plane; `id` is its `Nats-Msg-Id` where given.
     #[must_use]
     pub fn data(to: &DataSubject, payload: Bytes, id: Option<String>) -> Self {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::default();
         // The server takes repeated ids out of a batch without a word.
         let batched = id.is_none() && to.stream.batched;
         if let Some(id) = id {
-            headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+            headers.push(async_nats::header::NATS_MESSAGE_ID, id);
         }
         Self {
             stream: to.stream.name,
@@ -198,7 +202,7 @@ impl Core {
     ) -> Result<jetstream::context::PublishAckFuture, PublishError> {
         let mut publish = PublishMessage::build().payload(message.payload.clone());
         if !message.headers.is_empty() {
-            publish = publish.headers(message.headers.clone());
+            publish = publish.headers(message.headers.map());
         }
         self.js.send_publish(message.subject.clone(), publish).await
     }

@@ -10,6 +10,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
+use crate::headers::Headers;
 use crate::types::id_in_run;
 
 pub(crate) const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
@@ -21,11 +22,20 @@ const CE_TIME: HeaderName = HeaderName::from_static("ce-time");
 const CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
-struct Headers<'a>(&'a mut HeaderMap);
-
-impl Injector for Headers<'_> {
+impl Injector for Headers {
     fn set(&mut self, key: &str, value: String) {
-        self.0.insert(key, value);
+        let name = match key {
+            TRACEPARENT => HeaderName::from_static(TRACEPARENT),
+            "tracestate" => HeaderName::from_static("tracestate"),
+            other => match other.parse() {
+                Ok(name) => name,
+                Err(_) => return,
+            },
+        };
+        // Most spans have no state.
+        if !value.is_empty() {
+            self.push(name, value);
+        }
     }
 }
 
@@ -42,14 +52,14 @@ impl Extractor for Received<'_> {
 }
 
 /// Writes `traceparent` and `tracestate` of the current span, where it is part of a trace.
-pub(crate) fn inject(headers: &mut HeaderMap) {
+pub(crate) fn inject(headers: &mut Headers) {
     let span = Span::current();
     if span.is_none() {
         return;
     }
     let context = span.context();
     opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Headers(headers))
+        propagator.inject_context(&context, headers);
     });
 }
 
@@ -107,22 +117,22 @@ impl<'a, E> From<&'a OutgoingEvent<'_, E>> for Heading<'a> {
 }
 
 /// All headers of an event: `Nats-Msg-Id`, trace, CloudEvents (binary mode of the NATS protocol binding).
-pub(crate) fn event_headers(event: &Heading<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+pub(crate) fn event_headers(event: &Heading<'_>) -> Headers {
+    let mut headers = Headers::with_capacity(10, 320);
     let metadata = event.metadata;
     let id = id_in_run(event.id, metadata.data_source, event.correlation_id);
-    headers.insert(NATS_MESSAGE_ID, id);
-    headers.insert(CE_SPECVERSION, "1.0");
-    headers.insert(CE_ID, event.id.to_string());
-    headers.insert(CE_TYPE, encoded(event.event_type).into_owned());
+    headers.push(NATS_MESSAGE_ID, id);
+    headers.push(CE_SPECVERSION, "1.0");
+    headers.push(CE_ID, event.id);
+    headers.push(CE_TYPE, encoded(event.event_type));
     let source = match &*metadata.source {
         "" => "fresnel",
         source => source,
     };
-    headers.insert(CE_SOURCE, encoded(source).into_owned());
-    headers.insert(CE_TIME, event.occurred_at.to_string());
-    headers.insert(CE_SUBJECT, encoded(event.aggregate_id).into_owned());
-    headers.insert(CONTENT_TYPE, "application/json");
+    headers.push(CE_SOURCE, encoded(source));
+    headers.push(CE_TIME, event.occurred_at);
+    headers.push(CE_SUBJECT, encoded(event.aggregate_id));
+    headers.push(CONTENT_TYPE, "application/json");
     inject(&mut headers);
     headers
 }

@@ -9,7 +9,7 @@ use events::DataSource;
 use uuid::Uuid;
 
 pub use decode::Decoder;
-pub use encode::encode;
+pub use encode::{Encoder, encode};
 pub use protobuf::NotProtobuf;
 
 /// What the gateway adds to a frame when it publishes it. `S` is how the names are held: a writer may borrow them.

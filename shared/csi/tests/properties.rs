@@ -100,6 +100,15 @@ proptest! {
     }
 
     #[test]
+    fn an_encoder_writes_each_frame_as_if_it_were_the_first(frames in prop::collection::vec(frame(), 1..40)) {
+        let mut encoder = wire::Encoder::default();
+        for frame in frames.iter().chain(frames.iter().rev()) {
+            let published = published("one", frame.simulated);
+            prop_assert_eq!(encoder.encode(frame, &published), wire::encode(frame, &published));
+        }
+    }
+
+    #[test]
     fn mcap_round_trip(frames in prop::collection::vec((frame(), any::<bool>()), 1..20)) {
         let mut writer = mcap::Writer::new(Vec::new()).unwrap();
         for (frame, first) in &frames {

@@ -2,12 +2,11 @@
 //! costs no precision. What the kernel drops because the socket's buffer is full is counted (`SO_RXQ_OVFL`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::source::feed::{Feed, Origin};
@@ -52,7 +51,7 @@ pub fn bind(address: SocketAddr, asked_bytes: usize) -> anyhow::Result<Listener>
         .with_context(|| format!("cannot bind the CSI listener to udp {address}"))?;
     tracing::info!(%address, asked_bytes, granted_bytes, "listening for CSI");
     Ok(Listener {
-        socket: UdpSocket::from_std(socket.into())?,
+        socket: socket.into(),
         asked_bytes,
         granted_bytes,
     })
@@ -65,6 +64,23 @@ impl Listener {
     /// Where the system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Waits until there is something to read.
+    ///
+    /// The socket is watched only while it is waited for. One that is watched all the time wakes a thread for each datagram,
+    /// also for those that are left lying to be read together, and that costs more than the datagram.
+    async fn readable(&self) -> io::Result<()> {
+        let watched = self
+            .socket
+            .try_clone()
+            .and_then(tokio::net::UdpSocket::from_std);
+        if let Ok(watched) = watched {
+            return watched.readable().await;
+        }
+        // No file descriptor is left: it is looked at from time to time instead.
+        tokio::time::sleep(TOGETHER).await;
+        Ok(())
     }
 
     /// Reads until `stop`.
@@ -86,11 +102,7 @@ impl Listener {
         let mut pace = Pace::new();
         // The kernel counts from the birth of the socket.
         let mut dropped = 0_u32;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                ready = self.socket.readable() => ready.context("the CSI socket failed")?,
-            }
+        while !stop.is_cancelled() {
             let mut drops = None;
             let read = reader.read(&self.socket, BATCH, |bytes, peer, said| {
                 drops = said.dropped.or(drops);
@@ -111,7 +123,10 @@ impl Listener {
             }
             feed.flush();
             match pace.read(read.context("the CSI socket failed")?, Instant::now()) {
-                Wait::No => {}
+                Wait::No => tokio::select! {
+                    () = stop.cancelled() => break,
+                    ready = self.readable() => ready.context("the CSI socket failed")?,
+                },
                 Wait::Turn => tokio::task::yield_now().await,
                 Wait::For(together) => tokio::select! {
                     () = stop.cancelled() => break,
@@ -188,7 +203,7 @@ mod batch {
     //! `recvmmsg`.
 
     use std::io::{self, IoSliceMut};
-    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
     use std::os::fd::AsRawFd;
 
     use nix::sys::socket::{
@@ -196,8 +211,6 @@ mod batch {
         setsockopt, sockopt,
     };
     use nix::sys::time::TimeSpec;
-    use tokio::io::Interest;
-    use tokio::net::UdpSocket;
 
     use super::{MAX_DATAGRAM, Said, harmless};
 
@@ -235,7 +248,7 @@ mod batch {
         ) -> io::Result<usize> {
             let mut read = 0;
             while read < most {
-                match socket.try_io(Interest::READABLE, || self.more(socket, &mut each)) {
+                match self.more(socket, &mut each) {
                     Ok(datagrams) => {
                         read += datagrams;
                         // There was no more; that there is none now is not asked for.
@@ -313,9 +326,7 @@ mod batch {
     //! One datagram at a time.
 
     use std::io;
-    use std::net::SocketAddr;
-
-    use tokio::net::UdpSocket;
+    use std::net::{SocketAddr, UdpSocket};
 
     use super::{MAX_DATAGRAM, Said, harmless};
 
@@ -340,7 +351,7 @@ mod batch {
         ) -> io::Result<usize> {
             let mut read = 0;
             while read < most {
-                match socket.try_recv_from(&mut self.buffer) {
+                match socket.recv_from(&mut self.buffer) {
                     Ok((length, peer)) => {
                         each(
                             self.buffer.get(..length).unwrap_or_default(),

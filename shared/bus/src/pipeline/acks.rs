@@ -89,7 +89,7 @@ impl Acks {
             if message.headers.is_empty() {
                 client.publish_with_reply(subject, reply, payload).await
             } else {
-                let headers = message.headers.clone();
+                let headers = message.headers.map();
                 client
                     .publish_with_reply_and_headers(subject, reply, headers, payload)
                     .await

@@ -1,24 +1,77 @@
 //! The writer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use events::DataSource;
-use proto::csi::v1 as message;
+use proto::csi::v1 as pb;
 
 use super::protobuf::{Writer, zigzag};
 use super::{Published, field, samples};
-use crate::{Frame, Ppdu, SampleFormat};
+use crate::{Frame, Layout, Ppdu, SampleFormat};
+
+/// Layouts that an [`Encoder`] remembers.
+const KEPT: usize = 16;
+
+/// Writes frames as messages, and remembers how the layouts of the latest are written.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    /// Layouts with their fields as they are written.
+    layouts: Vec<(Arc<Layout>, Vec<u8>)>,
+}
+
+impl Encoder {
+    /// Writes a frame as [`encode`] does.
+    #[must_use]
+    pub fn encode<S: AsRef<str>>(&mut self, frame: &Frame, published: &Published<S>) -> Bytes {
+        let mut known = self.layouts.iter();
+        let same = known.find(|(layout, _)| Arc::ptr_eq(layout, &frame.layout));
+        if let Some((_, written)) = same {
+            return message(frame, published, written);
+        }
+        let written = layout_fields(&frame.layout);
+        let message = message(frame, published, &written);
+        if self.layouts.len() == KEPT {
+            self.layouts.remove(0);
+        }
+        self.layouts.push((Arc::clone(&frame.layout), written));
+        message
+    }
+}
 
 /// Writes a frame as a message.
 ///
 /// Samples are written in the frame's [`SampleFormat`]; of a value that does not fit it the fraction or the excess is lost.
 #[must_use]
 pub fn encode<S: AsRef<str>>(frame: &Frame, published: &Published<S>) -> Bytes {
+    message(frame, published, &layout_fields(&frame.layout))
+}
+
+/// The fields that are the same for all frames of a layout; they follow each other.
+fn layout_fields(layout: &Layout) -> Vec<u8> {
+    let mut out = Writer::with_capacity(layout.len() * 3 + 8);
+    out.packed_sint(
+        field::SUBCARRIERS,
+        layout.subcarriers.iter().map(|index| i32::from(*index)),
+    );
+    out.written(field::VALID, layout.valid.len().div_ceil(8), |out| {
+        let byte = |eight: &[bool]| {
+            eight
+                .iter()
+                .rev()
+                .fold(0_u8, |byte, bit| byte << 1 | u8::from(*bit))
+        };
+        out.extend(layout.valid.chunks(8).map(byte));
+    });
+    out.finish()
+}
+
+fn message<S: AsRef<str>>(frame: &Frame, published: &Published<S>, layout: &[u8]) -> Bytes {
     let (device, zone) = (published.device.as_ref(), published.zone.as_ref());
-    let layout = &frame.layout;
     let samples = frame.samples.len() * samples::bytes_of_one(frame.format);
     let names = device.len() + zone.len();
     let mut out =
-        Writer::with_capacity(160 + names + frame.rssi_dbm.len() * 2 + layout.len() * 3 + samples);
+        Writer::with_capacity(160 + names + frame.rssi_dbm.len() * 2 + layout.len() + samples);
     out.bytes(field::FRAME_ID, published.frame_id.as_bytes());
     out.bytes(field::DEVICE, device.as_bytes());
     out.bytes(field::ZONE, zone.as_bytes());
@@ -41,19 +94,7 @@ pub fn encode<S: AsRef<str>>(frame: &Frame, published: &Published<S>) -> Bytes {
     out.optional_uint(field::BANDWIDTH_MHZ, frame.bandwidth_mhz.map(u64::from));
     out.uint(field::PPDU_TYPE, number(ppdu_type(frame.ppdu) as i32));
     out.uint(field::ANTENNAS, u64::from(frame.antennas));
-    out.packed_sint(
-        field::SUBCARRIERS,
-        layout.subcarriers.iter().map(|index| i32::from(*index)),
-    );
-    out.written(field::VALID, layout.valid.len().div_ceil(8), |out| {
-        let byte = |eight: &[bool]| {
-            eight
-                .iter()
-                .rev()
-                .fold(0_u8, |byte, bit| byte << 1 | u8::from(*bit))
-        };
-        out.extend(layout.valid.chunks(8).map(byte));
-    });
+    out.fields(layout);
     out.uint(
         field::SAMPLE_FORMAT,
         number(sample_format(frame.format) as i32),
@@ -95,30 +136,30 @@ fn number(variant: i32) -> u64 {
     i64::from(variant).cast_unsigned()
 }
 
-fn source(source: DataSource) -> message::DataSource {
+fn source(source: DataSource) -> pb::DataSource {
     match source {
-        DataSource::Live => message::DataSource::Live,
-        DataSource::Replay => message::DataSource::Replay,
-        DataSource::Simulated => message::DataSource::Simulated,
+        DataSource::Live => pb::DataSource::Live,
+        DataSource::Replay => pb::DataSource::Replay,
+        DataSource::Simulated => pb::DataSource::Simulated,
     }
 }
 
-fn ppdu_type(ppdu: Ppdu) -> message::PpduType {
+fn ppdu_type(ppdu: Ppdu) -> pb::PpduType {
     match ppdu {
-        Ppdu::Unknown => message::PpduType::Unspecified,
-        Ppdu::NonHt => message::PpduType::NonHt,
-        Ppdu::Ht => message::PpduType::Ht,
-        Ppdu::Vht => message::PpduType::Vht,
-        Ppdu::He => message::PpduType::He,
-        Ppdu::Eht => message::PpduType::Eht,
+        Ppdu::Unknown => pb::PpduType::Unspecified,
+        Ppdu::NonHt => pb::PpduType::NonHt,
+        Ppdu::Ht => pb::PpduType::Ht,
+        Ppdu::Vht => pb::PpduType::Vht,
+        Ppdu::He => pb::PpduType::He,
+        Ppdu::Eht => pb::PpduType::Eht,
     }
 }
 
-fn sample_format(format: SampleFormat) -> message::SampleFormat {
+fn sample_format(format: SampleFormat) -> pb::SampleFormat {
     match format {
-        SampleFormat::Ci8 => message::SampleFormat::Ci8,
-        SampleFormat::Ci16 => message::SampleFormat::Ci16,
-        SampleFormat::Cf32 => message::SampleFormat::Cf32,
-        SampleFormat::Af32 => message::SampleFormat::Af32,
+        SampleFormat::Ci8 => pb::SampleFormat::Ci8,
+        SampleFormat::Ci16 => pb::SampleFormat::Ci16,
+        SampleFormat::Cf32 => pb::SampleFormat::Cf32,
+        SampleFormat::Af32 => pb::SampleFormat::Af32,
     }
 }

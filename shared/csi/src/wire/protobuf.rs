@@ -69,6 +69,11 @@ impl Writer {
         }
     }
 
+    /// Fields that were written before.
+    pub(super) fn fields(&mut self, written: &[u8]) {
+        self.out.extend_from_slice(written);
+    }
+
     pub(super) fn packed_sint(&mut self, field: u32, values: impl Iterator<Item = i32> + Clone) {
         let length: usize = values
             .clone()

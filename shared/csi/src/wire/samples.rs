@@ -17,10 +17,12 @@ pub(super) fn bytes_of_one(format: SampleFormat) -> usize {
 pub(super) fn pack(samples: &[Complex32], format: SampleFormat, out: &mut Vec<u8>) {
     match format {
         SampleFormat::Ci8 => {
-            let pair = |sample: &Complex32| {
-                [sample.re, sample.im].map(|part| (part as i8).cast_unsigned())
-            };
-            out.extend(samples.iter().flat_map(pair));
+            let begin = out.len();
+            out.resize(begin + samples.len() * 2, 0);
+            let (pairs, _) = out.split_at_mut(begin).1.as_chunks_mut::<2>();
+            for (pair, sample) in pairs.iter_mut().zip(samples) {
+                *pair = [sample.re, sample.im].map(|part| (part as i8).cast_unsigned());
+            }
         }
         SampleFormat::Ci16 => {
             let pair =

@@ -31,7 +31,7 @@ async fn a_datagram_arrives_when_the_kernel_has_it() {
         }
         let mut arrived_us = None;
         while arrived_us.is_none() {
-            listener.socket.readable().await.expect("readable");
+            listener.readable().await.expect("readable");
             let read = batch::Reader::new().read(&listener.socket, BATCH, |bytes, peer, said| {
                 assert_eq!(
                     (bytes, peer),
