@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bus::{Bus, DataMessage, Kv, Tail};
+use bus::{Bus, DataMessage, DataSubject, Kv, Message, Tail};
 use bytes::Bytes;
 use csi::wire::Decoder;
 use events::{DomainEvent, EventEnvelope, Timestamp};
@@ -16,7 +16,6 @@ use proto::signal::v1::WindowHistory;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::board::Board;
@@ -36,6 +35,9 @@ const HISTORY_PATIENCE: u32 = 120;
 
 /// So often the minutes in hand are kept: what a crash loses of the history at most.
 const KEEP_IN_HAND: Duration = Duration::from_secs(3);
+
+/// Messages that are queued together, about.
+const AT_ONCE: usize = 64;
 
 /// What is kept, with the stream that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,6 +135,8 @@ pub struct Worker {
     /// Key of what is kept over a restart, in the bucket `checkpoints`.
     key: String,
     publisher: bus::Pipeline,
+    /// What follows from the frames in hand, to be queued together.
+    ready: Vec<Message>,
     tail: Tail,
     stream_restarts: u64,
     state: Kv,
@@ -176,6 +180,7 @@ impl Worker {
         }
         Ok(Self {
             publisher: bus.pipeline(config.in_flight),
+            ready: Vec::new(),
             stream_restarts: tail.restarts(),
             partition: KeyValue::new("partition", i64::from(partition)),
             key,
@@ -231,8 +236,9 @@ impl Worker {
         let owned = self.owned();
         if owned {
             for stretch in self.history.flush() {
-                self.publish_history(&stretch).await?;
+                self.ready.push(history_message(&stretch)?);
             }
+            self.send().await?;
             self.checkpoint().await?;
             self.keep_in_hand().await?;
         }
@@ -261,13 +267,18 @@ impl Worker {
             let outputs = self.outputs(message).await;
             let took = frame_began.elapsed();
             computing += took;
+            for output in outputs {
+                self.prepare(output, took)?;
+            }
+            if self.ready.len() >= AT_ONCE {
+                self.send().await?;
+            }
             if !self.owned() {
+                self.ready.clear();
                 return Ok(());
             }
-            for output in outputs {
-                self.publish(output, took).await?;
-            }
         }
+        self.send().await?;
         let count = batch.len().max(1);
         self.shared.metrics.frames.add(batch.len() as u64, &[]);
         self.shared
@@ -313,12 +324,12 @@ impl Worker {
         let stale = micros(self.shared.config.stale_after_s);
         let now_us = Timestamp::now().as_micros();
         for output in self.pipeline.tick(now_us, stale) {
-            self.publish(output, Duration::ZERO).await?;
+            self.prepare(output, Duration::ZERO)?;
         }
         for stretch in self.history.tick(HISTORY_PATIENCE) {
-            self.publish_history(&stretch).await?;
+            self.ready.push(history_message(&stretch)?);
         }
-        Ok(())
+        self.send().await
     }
 
     /// Keeps the minutes in hand, once those that are full are stored. What cannot be kept now is kept the next time.
@@ -337,14 +348,17 @@ impl Worker {
         Ok(())
     }
 
-    async fn publish_history(&self, stretch: &WindowHistory) -> anyhow::Result<()> {
-        let payload = Bytes::from(stretch.encode_to_vec());
-        let id = Some(history::id(stretch).to_string());
-        let subject = history::subject(stretch);
-        Ok(self.publisher.publish_data(subject, payload, id).await?)
+    /// Queues what is ready, where the partition is still this process's: each message by itself would wake what sends it.
+    async fn send(&mut self) -> anyhow::Result<()> {
+        let ready = std::mem::take(&mut self.ready);
+        if ready.is_empty() || !self.owned() {
+            return Ok(());
+        }
+        Ok(self.publisher.publish_all(ready).await?)
     }
 
-    async fn publish(&mut self, output: Output, took: Duration) -> anyhow::Result<()> {
+    /// Shows what is to be shown, and makes the message ready.
+    fn prepare(&mut self, output: Output, took: Duration) -> anyhow::Result<()> {
         let trace = output.trace;
         match output.what {
             What::Zone { zone, changed } => {
@@ -362,21 +376,20 @@ impl Worker {
                 let run = uuid::Uuid::from_slice(&window.run_id).ok();
                 let id = run.map_or_else(|| id.to_string(), |run| format!("{id}.{}", run.simple()));
                 if let Some(stretch) = self.history.push(&window) {
-                    self.publish_history(&stretch).await?;
+                    self.ready.push(history_message(&stretch)?);
                 }
                 let subject = format!("data.signal.{}.{}", window.zone, window.device);
                 let payload = Bytes::from(window.encode_to_vec());
+                let message = Message::data(&DataSubject::new(subject)?, payload, Some(id));
                 let span = span("window publish", trace.as_deref());
-                self.publisher
-                    .publish_data(subject, payload, Some(id))
-                    .instrument(span)
-                    .await?;
+                self.ready.push(span.in_scope(|| message.traced()));
             }
             What::Event(mut event) => {
                 measured(&mut event, took);
                 let span = span("signal publish", trace.as_deref());
                 span.record("event_type", event.event_type.as_str());
-                self.publisher.publish(&event).instrument(span).await?;
+                let message = span.in_scope(|| Message::event(&event))?;
+                self.ready.push(message);
             }
         }
         Ok(())
@@ -412,6 +425,13 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn history_message(stretch: &WindowHistory) -> anyhow::Result<Message> {
+    let subject = DataSubject::new(history::subject(stretch))?;
+    let payload = Bytes::from(stretch.encode_to_vec());
+    let id = history::id(stretch).to_string();
+    Ok(Message::data(&subject, payload, Some(id)))
 }
 
 /// Fills in how long it took: the one thing in an event that is not a function of the frames.
