@@ -152,9 +152,9 @@ impl Default for Settings {
         Self {
             window_s: 2.0,
             hop_s: 0.5,
-            threshold: 0.2,
+            threshold: 0.15,
             false_alarms_per_week: None,
-            release: 0.15,
+            release: 0.11,
             min_rate_hz: 8.0,
             min_frames: 32,
             max_missing: 0.35,

@@ -2,10 +2,10 @@
 //!
 //! With [`FAST_HZ`] frames a second and more the statistic is the first-lag autocorrelation `phi` of `WiDetect`: a body moves the
 //! channel by little between two frames. With fewer it moves on by a good part of a wavelength meanwhile, and `phi` of a
-//! walking person falls to that of noise; the statistic is then `r^3`, of the correlation `r` of a subcarrier with the one two
+//! walking person falls to that of noise; the statistic is then `r^3.5`, of the correlation `r` of a subcarrier with the one two
 //! columns beside it ([`FirstLag::neighbour`](crate::autocorrelation::FirstLag)): a body's change is smooth over
 //! frequency at any frame rate, noise is not. (Its power puts it on the scale of `phi`, so that one threshold does for both.) It
-//! does not see the order of the frames: frames of a moving body in the wrong order are noise to `phi`, and still motion to `r^3`.
+//! does not see the order of the frames: frames of a moving body in the wrong order are noise to `phi`, and still motion to `r^3.5`.
 //!
 //! Either statistic ([`crate::autocorrelation`]) tells a moving body from receiver noise, but not from other
 //! things that make neighbouring frames alike. Each of those leaves a mark that a body does not leave, and where the mark is
@@ -14,9 +14,9 @@
 //! - **Bursts** (another transmitter's frames, interference, another packet format in between): the change sits in few jumps
 //!   ([`Autocorrelation::evenness`] below [`EVEN`]). The statistic is then taken over the [`TYPICAL`] share of frames that lie
 //!   nearest to the window's median frame (least trimmed squares): a body's movement is in them too, bursts are not. Frames near
-//!   the median are those between which a body moved least, so that they keep a part of its autocorrelation only, and at the
-//!   least [`KEPT`] of it; the statistic is what they have, divided by that. It may be more than that of all frames, of which
-//!   bursts of single frames, being noise, hide the body.
+//!   the median are those between which a body moved least, so that they keep a part of its autocorrelation only, and seldom less
+//!   than [`KEPT`] of it: what they have is divided by that, and no more counts than all frames have. Where typical frames by
+//!   themselves have more than all frames, bursts of single frames, which are noise, hide a body: then theirs is the statistic.
 //! - **A step** (a gain or filter setting, a door): one jump between two plateaus explains more than [`STEP`] of the variance.
 //!   The statistic is then what is coherent besides, as a share of the whole variance.
 //! - **A steady tone** (a fan): one sinusoid above [`LOWEST_TONE_HZ`] with its overtone explains more than [`TONE`] of the
@@ -71,10 +71,13 @@ pub const LEAST_FLUCTUATION: f64 = 0.01;
 pub const LONGEST_LAG: f64 = 2.5;
 /// Autocorrelation below which nothing needs explaining.
 const WORTH_EXPLAINING: f64 = 0.1;
+/// What puts the correlation over frequency on the scale of the autocorrelation: at the usual threshold of 0.15 it was 0.582, as it was with
+/// the cube at one of 0.2.
+const POWER: f64 = 3.5;
 /// Statistic of the shape from which the level counts. Of 160 quiet windows of ESPectre's chips and 93 of thu4n's second day 95 %
 /// lie below 0.032.
 pub const LEVEL_FROM: f64 = 0.05;
-/// Statistic of the shape from which the level counts in full: half of the usual threshold.
+/// Statistic of the shape from which the level counts in full: two thirds of the usual threshold.
 pub const LEVEL_FULL: f64 = 0.1;
 
 /// Why the correlation, or a part of it, is not counted as motion.
@@ -91,8 +94,8 @@ pub enum Explanation {
 /// What a window says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Motion {
-    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] the cubed correlation of
-    /// subcarriers beside one another; less what is explained otherwise; together with the level, where it counts. -1 to 1.
+    /// The motion statistic: first-lag autocorrelation of normalised power, or below [`FAST_HZ`] a power of the
+    /// correlation of subcarriers beside one another; less what is explained otherwise; together with the level, where it counts. -1 to 1.
     pub statistic: f64,
     /// The same without the level.
     pub shape: f64,
@@ -129,6 +132,11 @@ pub struct MotionMeter {
     column: Vec<f32>,
     typical: Vec<f32>,
     distances: Vec<f32>,
+    /// Distance up to which frames are typical.
+    limit: f32,
+    /// Typical frames, with their times.
+    times: Vec<i64>,
+    rows: Vec<f32>,
     order: Vec<f32>,
     variances: Vec<f64>,
     prefix: Vec<f32>,
@@ -211,19 +219,24 @@ impl MotionMeter {
         self.variances.clear();
         self.variances.extend_from_slice(self.sums.variances());
         let besides = self.besides_step(series, longest, floor, fast);
+        let mut hidden = None;
         if motion.evenness < EVEN
             && let Some(typical) = self.of_typical(series, longest, floor, fast)
         {
             if fast {
-                // What is left may be more than `whole`: then bursts hid a body.
-                motion.statistic = motion.statistic.max((typical / KEPT).min(1.0));
-                motion.explain(Explanation::Bursts, typical / KEPT, whole);
-            } else {
-                motion.explain(Explanation::Bursts, typical, whole);
+                hidden = Some(typical).filter(|typical| *typical > whole);
+                motion.statistic = whole.max(typical);
             }
+            let kept = if fast { KEPT } else { 1.0 };
+            motion.explain(Explanation::Bursts, typical / kept, whole);
         }
         if let Some(besides) = besides {
             motion.explain(Explanation::Step, besides, whole);
+        }
+        if let Some(typical) = hidden {
+            // Beside the variance that bursts make, a line that explains little would do. It is looked for among typical frames.
+            self.tone_of_typical(motion, series, (typical, whole));
+            return;
         }
         motion.tone = self.tones.strongest(LOWEST_TONE_HZ);
         if let Some(tone) = motion.tone {
@@ -236,6 +249,38 @@ impl MotionMeter {
             if tone.share >= TONE * of {
                 motion.explain(Explanation::SteadyTone, besides.min(whole), whole);
             }
+        }
+    }
+
+    /// Takes off what a tone makes of the autocorrelation of the frames that [`of_typical`](Self::of_typical) counted.
+    fn tone_of_typical(
+        &mut self,
+        motion: &mut Motion,
+        series: Series<'_>,
+        (typical, whole): (f64, f64),
+    ) {
+        self.times.clear();
+        self.rows.clear();
+        let rows = series.iter().zip(series.times_us).zip(&self.distances);
+        for ((row, time), _) in rows.filter(|(_, distance)| **distance <= self.limit) {
+            self.times.push(*time);
+            self.rows.extend_from_slice(row);
+        }
+        let among = Series {
+            times_us: &self.times,
+            rows: &self.rows,
+            width: series.width,
+        };
+        motion.tone = self
+            .tones
+            .analyse(among, motion.period_us)
+            .then(|| self.tones.strongest(LOWEST_TONE_HZ))
+            .flatten();
+        if let Some(tone) = motion.tone
+            && tone.share >= TONE * typical
+        {
+            let besides = typical - tone.autocorrelation;
+            motion.explain(Explanation::SteadyTone, besides, whole);
         }
     }
 
@@ -266,6 +311,7 @@ impl MotionMeter {
         }
         let (_, limit, _) = self.order.select_nth_unstable_by(rank, f32::total_cmp);
         let limit = *limit;
+        self.limit = limit;
         let distances = &self.distances;
         let part = |index: usize| {
             if distances.get(index).is_some_and(|d| *d <= limit) {
@@ -310,7 +356,7 @@ impl MotionMeter {
             if fast {
                 return lag.phi;
             }
-            // `neighbour` is already a share of the whole: r of what is left, times its share. r^3 of it, times the share:
+            // `neighbour` is already a share of the whole: r of what is left, times its share. Its power, times the share:
             let share = if whole > 0.0 { left / whole } else { 0.0 };
             if share > 0.0 {
                 let coherent = lag.neighbour.max(0.0);
@@ -372,7 +418,7 @@ fn score(lag: &FirstLag, fast: bool) -> f64 {
 
 /// The correlation over frequency on the scale of the autocorrelation.
 fn scaled(neighbour: f64) -> f64 {
-    neighbour.max(0.0).powi(3)
+    neighbour.max(0.0).powf(POWER)
 }
 
 impl Motion {

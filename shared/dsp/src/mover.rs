@@ -24,8 +24,8 @@ pub const HARMONICS: usize = 4;
 pub const SHARE: f64 = 0.8;
 /// The latest part, which is looked at on its own, seconds.
 pub const LATELY_S: f64 = 3.0;
-/// Share that the strongest line must explain by itself to be worth a search.
-const WORTH_SEARCHING: f64 = 0.2;
+/// Share that the strongest line must explain by itself to be worth a search: what motion needs at the usual threshold.
+const WORTH_SEARCHING: f64 = 0.15;
 /// Streams looked at.
 const MOST_STREAMS: usize = 16;
 /// A sinusoid that the others explain but for this share is left out of the fit.

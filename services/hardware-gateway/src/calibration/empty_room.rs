@@ -24,7 +24,7 @@ pub const WINDOW_US: i64 = 2_000_000;
 /// Windows end at multiples of it.
 pub const HOP_US: i64 = 500_000;
 /// Threshold without calibration, and the one that an empty room is held against.
-pub const UNCALIBRATED: f64 = 0.2;
+pub const UNCALIBRATED: f64 = 0.15;
 /// Share of the windows above it that is taken for somebody moving.
 pub const MOVING: f64 = 0.1;
 /// Least and largest threshold that a calibration gives.

@@ -1,26 +1,30 @@
 //! The one way of a frame from any source: whose it is, whether it may come in, whether there is room; then it waits for
 //! the bus. Identification, faults and counts are here, once, for all sources.
 
+mod heard;
+mod wrong;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use csi::Frame;
-use csi::decode::adr018::EdgeReport;
-use events::{DataSource, Name, Timestamp};
-use opentelemetry::KeyValue;
+use events::{Name, Timestamp};
 use opentelemetry::metrics::Counter;
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::{Admission, Config};
 use crate::faults::Faults;
 use crate::lifecycle::{Connection, Devices, Sender};
-use crate::registry::{Verdict, sender_name};
+use crate::registry::Verdict;
 use crate::source::identity::{Claims, From, Standing};
 use crate::source::lanes::Lanes;
 use crate::source::meters::Tally;
 use crate::source::rate::Bucket;
-use crate::source::signed::{Keys, Refusal, Trailer};
-use crate::track::{Announcer, Order};
+use crate::source::signed::{Keys, Refusal};
+use crate::track::Order;
+
+pub use heard::{Change, Claim, Gate, Heard, Manner, Right, Waiting};
+use wrong::shown;
+pub use wrong::{device_name, source_device};
 
 /// A source that can wait does so while more frames than this wait for the bus.
 const ROOM: usize = 256;
@@ -30,98 +34,6 @@ const MAX_ADMISSIONS: usize = 1024;
 const ADMIT_AGAIN_US: i64 = 5_000_000;
 /// What a frame takes beside its samples, bytes, about.
 const FRAME_BYTES: usize = 400;
-
-/// What the sources leave to the lifecycle task, so that a frame never waits for a command.
-#[derive(Debug)]
-pub enum Change {
-    /// First frame of a registered device.
-    Connected(Name, Connection),
-    /// First frame of an unknown sender.
-    Discovered(Sender, Box<Frame>),
-    /// Frame of an unknown sender that is to be registered, in this zone.
-    Admit(Sender, Box<Frame>, Name),
-}
-
-/// A frame that waits for the bus.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The frame.
-    pub frame: Frame,
-    /// Its device.
-    pub device: Name,
-    /// The device's zone.
-    pub zone: Arc<str>,
-    /// Where it comes from.
-    pub source: DataSource,
-    /// Whether it is announced, and for how many it stands.
-    pub decision: (bool, u32),
-    /// Wall clock at reading, microseconds.
-    pub ingest_time_us: i64,
-}
-
-/// A decoded frame and what is known of its sender.
-pub struct Heard<'a> {
-    /// The frame.
-    pub frame: Frame,
-    /// What identifies the sender.
-    pub id: &'a str,
-    /// Another id, which goes first where a device is registered under it, and is taken where `id` is somebody else's.
-    pub place: Option<&'a str>,
-    /// Family.
-    pub device_type: &'static str,
-    /// Where it was heard.
-    pub from: From,
-    /// The same, as text without a port.
-    pub address: &'a str,
-    /// From a file as it was found, not as it grew.
-    pub recorded: bool,
-}
-
-/// What a device concludes itself, and what is known of its sender.
-pub struct Claim<'a> {
-    /// What it says.
-    pub report: EdgeReport,
-    /// What identifies the sender.
-    pub id: &'a str,
-    /// Where it was heard.
-    pub from: From,
-    /// The same, as text without a port.
-    pub address: &'a str,
-}
-
-/// What a datagram says of its right to come in.
-pub enum Right<'a> {
-    /// There is no way to sign on this source, and nobody reaches it over the network.
-    Local,
-    /// Payload, and the trailer if there is one.
-    Datagram(&'a [u8], Option<Trailer>),
-    /// Checked already, for this id: a further line of the same datagram.
-    Checked(String),
-}
-
-/// What one source says of its frames.
-#[derive(Debug)]
-pub struct Manner {
-    /// Name of the source.
-    pub name: Name,
-    /// `udp`, `tcp`, ...
-    pub protocol: &'static str,
-    /// Instead of the gateway's.
-    pub admission: Option<Admission>,
-    /// Instead of the gateway's.
-    pub zone: Option<Name>,
-    /// Rate limit and sampling of announcements.
-    pub gate: Mutex<Gate>,
-}
-
-/// Rate limit of a source, and which of its frames are announced.
-#[derive(Debug)]
-pub struct Gate {
-    /// The limit.
-    pub bucket: Bucket,
-    /// The sampling.
-    pub announcer: Announcer,
-}
 
 /// Everything that is decided under one lock.
 #[derive(Debug)]
@@ -249,7 +161,7 @@ impl Intake {
                 };
                 tally.frames += 1;
                 self.wait(Waiting {
-                    source: source_of(&heard),
+                    source: heard.source(),
                     frame: heard.frame,
                     device,
                     zone,
@@ -361,7 +273,7 @@ impl Intake {
             &heard.frame,
             heard.address,
             manner.protocol,
-            source_of(heard),
+            heard.source(),
             None,
         );
         if self
@@ -498,168 +410,6 @@ impl Intake {
             }
             waiting.await;
         }
-    }
-
-    /// What is to be looked at from time to time: moves, and what was shed.
-    pub fn tick(&self, now_us: i64) {
-        let (moved, shed, limited) = {
-            let mut state = self.state();
-            state
-                .admissions
-                .retain(|_, asked_us| now_us.saturating_sub(*asked_us) < ADMIT_AGAIN_US);
-            (
-                state.claims.moved(now_us),
-                std::mem::take(&mut state.shed),
-                std::mem::take(&mut state.limited),
-            )
-        };
-        for moved in moved {
-            self.fault(&self.label(&moved.id), "address_changed", now_us, || {
-                format!(
-                    "{} is heard from {} now, before from {}",
-                    moved.id,
-                    shown(moved.now),
-                    shown(moved.before)
-                )
-            });
-        }
-        for (device, frames) in shed {
-            self.count_shed(&device, frames, "bus");
-            self.devices.registry().shed(&device, frames);
-            let what = || {
-                (
-                    "frames were shed: they came faster than the bus took them".to_owned(),
-                    None,
-                )
-            };
-            self.faults
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_many(device.as_str(), "shed", frames, now_us, what);
-        }
-        for (device, frames) in limited {
-            self.count_shed(&device, frames, "rate");
-            self.devices.registry().limited(&device, frames);
-        }
-    }
-
-    fn count_shed(&self, device: &Name, frames: u64, reason: &'static str) {
-        let labels = [
-            KeyValue::new("device", device.to_string()),
-            KeyValue::new("reason", reason),
-        ];
-        self.shed.add(frames, &labels);
-    }
-
-    /// Violations that are due.
-    pub fn violations_due(&self, now_us: i64, all: bool) -> Vec<crate::faults::Report> {
-        self.violations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .due(now_us, all)
-    }
-
-    /// Counts an error of a device, or of something that has a name like one.
-    pub fn fault(&self, device: &str, code: &str, now_us: i64, message: impl FnOnce() -> String) {
-        self.faults
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(device, code, now_us, message);
-    }
-
-    /// Counts several errors at once.
-    pub fn faults(
-        &self,
-        device: &str,
-        code: &str,
-        count: u64,
-        now_us: i64,
-        message: impl FnOnce() -> String,
-    ) {
-        self.faults
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_many(device, code, count, now_us, || (message(), None));
-    }
-
-    fn violation(
-        &self,
-        principal: &str,
-        kind: &str,
-        now_us: i64,
-        address: &str,
-        message: impl FnOnce() -> String,
-    ) {
-        let address = address
-            .parse::<std::net::IpAddr>()
-            .is_ok()
-            .then(|| address.to_owned());
-        self.violations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_many(principal, kind, 1, now_us, || (message(), address));
-    }
-
-    /// Counts something that could not be decoded.
-    pub fn malformed(
-        &self,
-        id: Option<&str>,
-        address: &str,
-        code: &str,
-        now_us: i64,
-        message: impl FnOnce() -> String,
-    ) {
-        let device = self.devices.registry().malformed(id, address, now_us);
-        self.fault(&device, code, now_us, message);
-    }
-
-    /// Counts a clock that jumped.
-    pub fn clock_jump(&self, id: &str, now_us: i64, message: impl FnOnce() -> String) {
-        self.fault(&self.label(id), "clock_jump", now_us, message);
-    }
-
-    /// Name for a sender in events: the registered one, or one made from its id.
-    fn label(&self, id: &str) -> String {
-        self.devices
-            .registry()
-            .owner(id)
-            .map_or_else(|| device_name(id), ToString::to_string)
-    }
-}
-
-/// Name under which errors of a source are announced.
-#[must_use]
-pub fn source_device(source: &Name) -> String {
-    let mut name = format!("source-{source}");
-    name.truncate(63);
-    name.trim_end_matches('-').to_owned()
-}
-
-/// A DNS label made from a hardware id: `adr018-7`.
-#[must_use]
-pub fn device_name(hardware_id: &str) -> String {
-    let name = sender_name(hardware_id);
-    let name = name.strip_prefix("sender-").unwrap_or(&name);
-    let name = name.trim_matches('-');
-    if name.is_empty() {
-        "sender".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
-fn shown(from: From) -> String {
-    match from {
-        From::Net(address) => address.to_string(),
-        From::Local(number) => format!("local source {number}"),
-    }
-}
-
-fn source_of(heard: &Heard<'_>) -> DataSource {
-    match (heard.frame.simulated, heard.recorded) {
-        (true, _) => DataSource::Simulated,
-        (false, true) => DataSource::Replay,
-        (false, false) => DataSource::Live,
     }
 }
 

@@ -156,6 +156,9 @@ fn single_frames_from_elsewhere_hide_no_body() {
         assert_eq!(hidden.explanation, None, "{seed}: {hidden:?}");
         let empty = among(|_, _| 1.0);
         assert!(empty.statistic < 0.1, "{seed}: {empty:?}");
+        let fan = among(|t, k| 1.0 + 0.2 * (TAU * 3.7 * t + k as f64 / 7.0).cos());
+        assert!(fan.autocorrelation > 0.05, "{seed}: {fan:?}");
+        assert!(fan.statistic < 0.15, "{seed}: {fan:?}");
     }
 }
 
