@@ -3,7 +3,6 @@
 mod render;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use events::hardware::DeviceConfig;
 use events::{Name, Timestamp};

@@ -15,7 +15,7 @@ use crate::config::{Admission, Config};
 use crate::faults::Faults;
 use crate::lifecycle::{Connection, Devices, Sender};
 use crate::registry::Verdict;
-use crate::source::identity::{Claims, From, Standing};
+use crate::source::identity::{Claims, Standing};
 use crate::source::lanes::Lanes;
 use crate::source::meters::Tally;
 use crate::source::rate::Bucket;

@@ -1,6 +1,7 @@
 //! Devices as the API shows them.
 
-use events::hardware::DeviceConfig;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use events::{DataSource, Name, Timestamp};
 use proto::gateway::v1 as pb;
 
