@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use dsp::motion::METHOD;
 use proto::gateway::v1 as pb;
 use proto::gateway::v1::link_calibration::Result::EmptyRoom;
 
@@ -63,12 +64,16 @@ impl Watched {
     }
 }
 
-/// Whether its time is over.
+/// Whether its time is over, or its thresholds are of another motion statistic than the one in use.
 #[must_use]
 pub fn is_expired(kept: &pb::Calibration, now_us: i64) -> bool {
-    kept.expire_time.is_some_and(|time| {
+    let over = kept.expire_time.is_some_and(|time| {
         let micros = time.seconds.saturating_mul(1_000_000) + i64::from(time.nanos / 1000);
         micros <= now_us
+    });
+    over || kept.links.iter().any(|link| match &link.result {
+        Some(EmptyRoom(room)) => room.motion_method != METHOD,
+        _ => false,
     })
 }
 
@@ -112,6 +117,7 @@ fn window(kept: &pb::Calibration, gathered: &Collector) -> Option<(f64, f64)> {
     let Some(EmptyRoom(room)) = &known.result else {
         return None;
     };
+    (room.motion_method == METHOD).then_some(())?;
     let most = room.motion_quantiles.last().copied().unwrap_or_default();
     let most = most.max(HARMLESS * room.motion_threshold);
     (most > 0.0).then_some(())?;

@@ -81,7 +81,8 @@ pub fn advice(cause: Cause, measured: &Measured, expected: &Expected) -> String 
         Cause::CalibrationExpired => {
             let kind = expected.calibrated.expired.unwrap_or_default();
             format!(
-                "its {kind} calibration has expired, and is still in use; {}",
+                "its {kind} calibration has expired: its time is over, or an older version made it, whose thresholds are not used; what \
+                 can be used of it still is; {}",
                 again(kind)
             )
         }

@@ -44,6 +44,7 @@ fn kept(id: &str, of: &Collector) -> (Kind, Calibration) {
             result: Some(link_calibration::Result::EmptyRoom(EmptyRoom {
                 motion_threshold: 0.1,
                 motion_quantiles: vec![0.01, 0.02, 0.03, 0.04],
+                motion_method: METHOD.into(),
                 ..EmptyRoom::default()
             })),
             ..describe(&of.links[0])
@@ -59,6 +60,20 @@ fn one_expires_at_its_time() {
     assert!(!is_expired(&kept, DAY * 1_000_000 - 1));
     assert!(is_expired(&kept, DAY * 1_000_000));
     assert!(!is_expired(&Calibration::default(), i64::MAX));
+}
+
+#[test]
+fn one_of_another_statistic_has_expired_and_does_not_drift() {
+    let (quiet, loud) = (gathered("empty"), gathered("walk"));
+    let (kind, mut before) = kept("a", &quiet);
+    let Some(link_calibration::Result::EmptyRoom(room)) = &mut before.links[0].result else {
+        panic!("an empty room")
+    };
+    room.motion_method = "power-autocorrelation/1".into();
+    assert!(is_expired(&before, 0));
+    let in_use = [(kind, before)];
+    let seen = Watched::default().look(&in_use, &loud, 1, 0);
+    assert_eq!((seen.expired, seen.quietest), (Some("empty_room"), None));
 }
 
 #[test]
