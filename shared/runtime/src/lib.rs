@@ -33,7 +33,7 @@ pub use config::{
 pub use exit::{Exit, Unreachable};
 pub use grpc::operations::{OPERATIONS, OperationsApi, operation};
 /// The allocator of every program of ours. A frame is many small pieces of memory that one task asks for and another gives back, in which
-/// it is faster than the C library's (docs/scaling.md).
+/// it is faster than the C library's (docs/adr/016).
 pub use mimalloc::MiMalloc as Allocator;
 pub use process::{Ending, Process, Started, tokio_runtime};
 pub use service::Runtime;
