@@ -32,8 +32,6 @@ pub struct EmptyLink {
     pub threshold: f64,
     /// Length of the windows that were learnt from, seconds.
     pub window_s: f64,
-    /// Quantiles and threshold are of the statistic in use ([`METHOD`]).
-    pub of_this_method: bool,
 }
 
 impl EmptyLink {
@@ -79,7 +77,7 @@ pub struct Calibrated {
 }
 
 impl Calibrated {
-    /// Of what the gateway keeps; absent where it is no empty-room calibration.
+    /// Of what the gateway keeps; absent where it is no empty-room calibration, or one of another motion statistic.
     #[must_use]
     pub fn of(kept: &Calibration) -> Option<Self> {
         let links = kept.links.iter().filter_map(|link| {
@@ -99,7 +97,10 @@ impl Calibrated {
                     _ => None,
                 },
             };
-            let usable = room.motion_threshold.is_finite() && room.window_seconds.is_finite();
+            // Of another motion statistic it has expired, as its device's health says.
+            let usable = room.motion_method == METHOD
+                && room.motion_threshold.is_finite()
+                && room.window_seconds.is_finite();
             let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
             let shaped = room.amplitude.len() == room.amplitude_spread.len()
                 && finite(&room.amplitude)
@@ -114,19 +115,12 @@ impl Calibrated {
                 windows: room.windows,
                 threshold: room.motion_threshold,
                 window_s: room.window_seconds,
-                of_this_method: room.motion_method == METHOD,
             };
             usable.then(|| (key, Arc::new(of)))
         });
         let links: Vec<_> = links.collect();
         let id = Uuid::parse_str(&kept.calibration_id).ok()?;
         (!links.is_empty()).then_some(Self { id, links })
-    }
-
-    /// Whether thresholds in it are of another motion statistic than the one in use, and so are not used.
-    #[must_use]
-    pub fn is_outdated(&self) -> bool {
-        self.links.iter().any(|(_, learnt)| !learnt.of_this_method)
     }
 
     /// What was learnt of a link; absent for a link in another layout.
@@ -137,12 +131,12 @@ impl Calibrated {
     }
 
     /// The settings for a link: with its threshold, and the level of release in the same ratio to it. The threshold is what was
-    /// learnt, or what a rate of false alarms asks for; one that was set for the zone stays. Absent for a link in another layout, for windows of another length
-    /// than those that were learnt from, and where another motion statistic was learnt.
+    /// learnt, or what a rate of false alarms asks for; one that was set for the zone stays. Absent for a link in another layout, and for windows of another length
+    /// than those that were learnt from.
     #[must_use]
     pub fn settings(&self, link: &LinkKey, settings: &Settings) -> Option<(Settings, Limit)> {
         let learnt = self.link(link)?;
-        if !learnt.of_this_method || (learnt.window_s - settings.window_s).abs() >= 1e-6 {
+        if (learnt.window_s - settings.window_s).abs() >= 1e-6 {
             return None;
         }
         let tail = Tail::of(&learnt.quantiles);
@@ -228,20 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_of_another_statistic_is_not_used() {
+    fn one_of_another_statistic_is_none() {
         let mut before = kept(0.3, 2.0);
         let Some(link_calibration::Result::EmptyRoom(room)) = &mut before.links[0].result else {
             panic!("an empty room")
         };
         room.motion_method = "power-autocorrelation/1".into();
-        room.amplitude = vec![1.0];
-        room.amplitude_spread = vec![0.1];
-        let calibrated = Calibrated::of(&before).unwrap();
-        assert!(calibrated.is_outdated());
-        let link = link("esp32-lltf64");
-        assert_eq!(calibrated.settings(&link, &Settings::default()), None);
-        // The shape of the empty room is what it was.
-        assert_eq!(calibrated.link(&link).unwrap().amplitude, [1.0]);
+        assert_eq!(Calibrated::of(&before), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can be set, in the section `[signal]`.
 
+use dsp::motion::THRESHOLD;
 use serde::{Deserialize, Serialize};
 
 use crate::masks::{Mask, Masks};
@@ -152,7 +153,7 @@ impl Default for Settings {
         Self {
             window_s: 2.0,
             hop_s: 0.5,
-            threshold: 0.15,
+            threshold: THRESHOLD,
             false_alarms_per_week: None,
             release: 0.11,
             min_rate_hz: 8.0,

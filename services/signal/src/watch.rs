@@ -54,16 +54,8 @@ impl Calibrations {
     /// The one in use. Where it cannot be read, nothing is known of it: that is logged, and it is looked up again.
     pub async fn of(&mut self, device: &str) -> Option<Option<Calibrated>> {
         let found = self.look_up(device).await;
-        match &found {
-            None => {
-                self.seen.remove(device);
-            }
-            Some(Some(calibrated)) if calibrated.is_outdated() => tracing::warn!(
-                device,
-                calibration = %calibrated.id,
-                "the thresholds of this empty-room calibration are of another motion statistic and are not used; calibrate again"
-            ),
-            Some(_) => {}
+        if found.is_none() {
+            self.seen.remove(device);
         }
         found
     }

@@ -274,7 +274,6 @@ impl Worker {
                 self.send().await?;
             }
             if !self.owned() {
-                self.ready.clear();
                 return Ok(());
             }
         }

@@ -141,7 +141,7 @@ impl Message {
         }
     }
 
-    /// The same, as part of the trace of the current span.
+    /// The same, as part of the trace of the current span; to be called once, and not for an event, which is so already.
     #[must_use]
     pub fn traced(mut self) -> Self {
         trace::inject(&mut self.outgoing.headers);

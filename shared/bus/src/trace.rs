@@ -24,16 +24,8 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 
 impl Injector for Headers {
     fn set(&mut self, key: &str, value: String) {
-        let name = match key {
-            TRACEPARENT => HeaderName::from_static(TRACEPARENT),
-            "tracestate" => HeaderName::from_static("tracestate"),
-            other => match other.parse() {
-                Ok(name) => name,
-                Err(_) => return,
-            },
-        };
-        // Most spans have no state.
-        if !value.is_empty() {
+        // Most spans have no state; and what is no name of a header is nothing that a propagator sets.
+        if let (Ok(name), false) = (key.parse::<HeaderName>(), value.is_empty()) {
             self.push(name, value);
         }
     }

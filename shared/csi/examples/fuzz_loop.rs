@@ -2,20 +2,18 @@
 //! the target's corpus and the files (recordings, of which the first 64 KiB are taken). `all` shares the time among the targets.
 //! An input that makes a target panic, or allocate out of proportion, is written to the working directory and named.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::print_stdout)]
 
 #[path = "../fuzz/mutator.rs"]
+#[allow(clippy::indexing_slicing)]
 mod mutator;
+// A target panics where it finds something.
 #[path = "../fuzz/targets.rs"]
+#[allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mutator::Mutator;
@@ -23,25 +21,21 @@ use mutator::Mutator;
 /// What a file is cut to.
 const MOST: usize = 64 * 1024;
 
-fn seeds(target: &str, files: &[String]) -> Vec<Vec<u8>> {
+fn seeds(target: &str, files: &[String]) -> std::io::Result<Vec<Vec<u8>>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target);
-    let corpus = std::fs::read_dir(corpus)
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let files = files.iter().map(|file| Path::new(file).to_owned());
-    corpus
-        .chain(files)
-        .filter_map(|path| std::fs::read(path).ok())
-        .map(|mut bytes| {
-            bytes.truncate(MOST);
-            bytes
-        })
-        .collect()
+    let corpus = std::fs::read_dir(corpus)?.map(|file| Ok(file?.path()));
+    let files = files.iter().map(|file| Ok(Path::new(file).to_owned()));
+    let read = |path: std::io::Result<PathBuf>| {
+        let mut bytes = std::fs::read(path?)?;
+        bytes.truncate(MOST);
+        Ok(bytes)
+    };
+    corpus.chain(files).map(read).collect()
 }
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, seconds, files @ ..] = arguments.as_slice() else {
         println!("usage: fuzz_loop TARGET|all SECONDS [FILE...]");
@@ -51,10 +45,14 @@ fn main() {
         .into_iter()
         .filter(|(target, _)| name == "all" || name == target)
         .collect();
-    let each = Duration::from_secs(seconds.parse().unwrap()) / chosen.len().max(1) as u32;
+    if chosen.is_empty() {
+        let all: Vec<_> = targets::ALL.iter().map(|(target, _)| *target).collect();
+        return Err(format!("no target {name:?}; there are {}", all.join(", ")).into());
+    }
+    let each = Duration::from_secs(seconds.parse()?) / chosen.len().max(1) as u32;
     let mut found = 0;
     for (name, target) in chosen {
-        let seeds = seeds(name, files);
+        let seeds = seeds(name, files)?;
         let start = Instant::now();
         let (mut runs, mut slowest, mut most) = (0_u64, Duration::ZERO, 0_u64);
         let mut mutator = Mutator::new(std::process::id().into());
@@ -72,7 +70,7 @@ fn main() {
                 if !held || allocated.bytes_max > (8 << 20) + 64 * input.len() as u64 {
                     found += 1;
                     let file = format!("crash-{name}-{found}");
-                    std::fs::write(&file, &input).unwrap();
+                    std::fs::write(&file, &input)?;
                     println!(
                         "{name}: {file}: panicked: {}, bytes {}",
                         !held, allocated.bytes_max

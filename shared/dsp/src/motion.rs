@@ -44,14 +44,16 @@ use crate::tone::{Tone, ToneFinder};
 /// says nothing about another.
 pub const METHOD: &str = "power-autocorrelation/3";
 
+/// The usual threshold: from here on a window is motion, where nothing else was set or learnt (docs/adr/015).
+pub const THRESHOLD: f64 = 0.15;
 /// Frame rate (1 / median interval), Hz, from which a body is coherent from frame to frame.
 pub const FAST_HZ: f64 = 25.0;
 /// Evenness below which bursts are suspected.
 pub const EVEN: f64 = 0.4;
 /// Share of the frames that count as typical.
 pub const TYPICAL: f64 = 0.6;
-/// Share of a moving body's autocorrelation that is left among its typical frames: 95 % of 97 windows of ESPectre's motion
-/// without bursts keep more, half of them more than 0.73 (in NumPy). Of its quiet windows none has more than 0.04 there.
+/// Share of a moving body's autocorrelation that is left among its typical frames: of 97 windows of ESPectre's motion without bursts
+/// 95 % keep 0.49 and more, half of them 0.73 and more (in NumPy). Of its quiet windows none has more than 0.04 there.
 pub const KEPT: f64 = 0.5;
 /// Share of the variance that a step must explain.
 pub const STEP: f64 = 0.5;
@@ -71,13 +73,13 @@ pub const LEAST_FLUCTUATION: f64 = 0.01;
 pub const LONGEST_LAG: f64 = 2.5;
 /// Autocorrelation below which nothing needs explaining.
 const WORTH_EXPLAINING: f64 = 0.1;
-/// What puts the correlation over frequency on the scale of the autocorrelation: at the usual threshold of 0.15 it was 0.582, as it was with
-/// the cube at one of 0.2.
+/// What puts the correlation over frequency on the scale of the autocorrelation: 0.582 of it makes [`THRESHOLD`], as it made 0.2 with the
+/// cube, when that was the threshold.
 const POWER: f64 = 3.5;
 /// Statistic of the shape from which the level counts. Of 160 quiet windows of ESPectre's chips and 93 of thu4n's second day 95 %
 /// lie below 0.032.
 pub const LEVEL_FROM: f64 = 0.05;
-/// Statistic of the shape from which the level counts in full: two thirds of the usual threshold.
+/// Statistic of the shape from which the level counts in full: two thirds of [`THRESHOLD`].
 pub const LEVEL_FULL: f64 = 0.1;
 
 /// Why the correlation, or a part of it, is not counted as motion.
@@ -194,8 +196,8 @@ impl MotionMeter {
             motion.level = level;
         }
         let heard = motion.level.is_some_and(|level| level.evidence() > 0.0);
-        let hidden = fast && motion.evenness < EVEN;
-        let worth = if heard || hidden {
+        let bursts = fast && motion.evenness < EVEN;
+        let worth = if heard || bursts {
             LEVEL_FROM
         } else {
             WORTH_EXPLAINING
@@ -219,46 +221,39 @@ impl MotionMeter {
         self.variances.clear();
         self.variances.extend_from_slice(self.sums.variances());
         let besides = self.besides_step(series, longest, floor, fast);
-        let mut hidden = None;
-        if motion.evenness < EVEN
-            && let Some(typical) = self.of_typical(series, longest, floor, fast)
-        {
-            if fast {
-                hidden = Some(typical).filter(|typical| *typical > whole);
-                motion.statistic = whole.max(typical);
-            }
+        let typical = (motion.evenness < EVEN)
+            .then(|| self.of_typical(series, longest, floor, fast))
+            .flatten();
+        let hidden = typical.filter(|typical| fast && *typical > whole);
+        let most = hidden.unwrap_or(whole);
+        motion.statistic = most;
+        if let Some(typical) = typical {
             let kept = if fast { KEPT } else { 1.0 };
             motion.explain(Explanation::Bursts, typical / kept, whole);
         }
         if let Some(besides) = besides {
             motion.explain(Explanation::Step, besides, whole);
         }
-        if let Some(typical) = hidden {
-            // Beside the variance that bursts make, a line that explains little would do. It is looked for among typical frames.
-            self.tone_of_typical(motion, series, (typical, whole));
-            return;
+        if hidden.is_some() {
+            // Of the variance that bursts make, a chance line explains as much as a body is. Typical frames are without them.
+            self.analyse_typical(series, motion.period_us);
         }
         motion.tone = self.tones.strongest(LOWEST_TONE_HZ);
         if let Some(tone) = motion.tone {
             let (of, besides) = if fast {
-                (whole, whole - tone.autocorrelation)
+                (most, most - tone.autocorrelation)
             } else {
                 let coherent = motion.neighbour.max(0.0);
                 (coherent, scaled(coherent - tone.share))
             };
             if tone.share >= TONE * of {
-                motion.explain(Explanation::SteadyTone, besides.min(whole), whole);
+                motion.explain(Explanation::SteadyTone, besides.min(most), whole);
             }
         }
     }
 
-    /// Takes off what a tone makes of the autocorrelation of the frames that [`of_typical`](Self::of_typical) counted.
-    fn tone_of_typical(
-        &mut self,
-        motion: &mut Motion,
-        series: Series<'_>,
-        (typical, whole): (f64, f64),
-    ) {
+    /// Has the tones of the frames that [`of_typical`](Self::of_typical) counted instead of those of all frames.
+    fn analyse_typical(&mut self, series: Series<'_>, period_us: f64) {
         self.times.clear();
         self.rows.clear();
         let rows = series.iter().zip(series.times_us).zip(&self.distances);
@@ -266,22 +261,13 @@ impl MotionMeter {
             self.times.push(*time);
             self.rows.extend_from_slice(row);
         }
-        let among = Series {
+        let typical = Series {
             times_us: &self.times,
             rows: &self.rows,
             width: series.width,
         };
-        motion.tone = self
-            .tones
-            .analyse(among, motion.period_us)
-            .then(|| self.tones.strongest(LOWEST_TONE_HZ))
-            .flatten();
-        if let Some(tone) = motion.tone
-            && tone.share >= TONE * typical
-        {
-            let besides = typical - tone.autocorrelation;
-            motion.explain(Explanation::SteadyTone, besides, whole);
-        }
+        // Where there are too few of them it has none.
+        self.tones.analyse(typical, period_us);
     }
 
     /// The statistic of the typical frames.

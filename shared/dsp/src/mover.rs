@@ -11,7 +11,7 @@ use num_complex::Complex64;
 
 use crate::autocorrelation::{Autocorrelation, Part, Series};
 use crate::lanes;
-use crate::motion::LEAST_FLUCTUATION;
+use crate::motion::{LEAST_FLUCTUATION, THRESHOLD};
 use crate::periodogram::Periodogram;
 
 /// Time over which the frequency must be kept, seconds.
@@ -25,7 +25,7 @@ pub const SHARE: f64 = 0.8;
 /// The latest part, which is looked at on its own, seconds.
 pub const LATELY_S: f64 = 3.0;
 /// Share that the strongest line must explain by itself to be worth a search: what motion needs at the usual threshold.
-const WORTH_SEARCHING: f64 = 0.15;
+const WORTH_SEARCHING: f64 = THRESHOLD;
 /// Streams looked at.
 const MOST_STREAMS: usize = 16;
 /// A sinusoid that the others explain but for this share is left out of the fit.

@@ -10,7 +10,7 @@ use dsp::autocorrelation::Series;
 use dsp::circular::Circular;
 use dsp::clock::nominal_period_us;
 use dsp::gain::GainBlocks;
-use dsp::motion::{METHOD, MotionMeter};
+use dsp::motion::{METHOD, MotionMeter, THRESHOLD};
 use dsp::periodic;
 use dsp::phase::{Line, Phases, Sanitizer};
 use dsp::robust::{median_and_spread, quantile, rate_bound};
@@ -24,7 +24,7 @@ pub const WINDOW_US: i64 = 2_000_000;
 /// Windows end at multiples of it.
 pub const HOP_US: i64 = 500_000;
 /// Threshold without calibration, and the one that an empty room is held against.
-pub const UNCALIBRATED: f64 = 0.15;
+pub const UNCALIBRATED: f64 = THRESHOLD;
 /// Share of the windows above it that is taken for somebody moving.
 pub const MOVING: f64 = 0.1;
 /// Least and largest threshold that a calibration gives.

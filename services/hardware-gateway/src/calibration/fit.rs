@@ -64,7 +64,7 @@ impl Watched {
     }
 }
 
-/// Whether its time is over, or its thresholds are of another motion statistic than the one in use.
+/// Whether its time is over, or it is of another motion statistic than the one in use.
 #[must_use]
 pub fn is_expired(kept: &pb::Calibration, now_us: i64) -> bool {
     let over = kept.expire_time.is_some_and(|time| {

@@ -81,8 +81,8 @@ pub fn advice(cause: Cause, measured: &Measured, expected: &Expected) -> String 
         Cause::CalibrationExpired => {
             let kind = expected.calibrated.expired.unwrap_or_default();
             format!(
-                "its {kind} calibration has expired: its time is over, or an older version made it, whose thresholds are not used; what \
-                 can be used of it still is; {}",
+                "its {kind} calibration has expired: its time is over and it is still in use, or an older version made it and it counts no \
+                 more; {}",
                 again(kind)
             )
         }

@@ -25,7 +25,8 @@ impl Encoder {
     #[must_use]
     pub fn encode<S: AsRef<str>>(&mut self, frame: &Frame, published: &Published<S>) -> Bytes {
         let mut known = self.layouts.iter();
-        let same = known.find(|(layout, _)| Arc::ptr_eq(layout, &frame.layout));
+        // Decoders make a layout that has no name anew for each frame.
+        let same = known.find(|(layout, _)| *layout == frame.layout);
         if let Some((_, written)) = same {
             return message(frame, published, written);
         }

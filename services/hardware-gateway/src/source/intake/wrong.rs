@@ -36,16 +36,9 @@ impl Intake {
         for (device, frames) in shed {
             self.count_shed(&device, frames, "bus");
             self.devices.registry().shed(&device, frames);
-            let what = || {
-                (
-                    "frames were shed: they came faster than the bus took them".to_owned(),
-                    None,
-                )
-            };
-            self.faults
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_many(device.as_str(), "shed", frames, now_us, what);
+            self.faults(device.as_str(), "shed", frames, now_us, || {
+                "frames were shed: they came faster than the bus took them".to_owned()
+            });
         }
         for (device, frames) in limited {
             self.count_shed(&device, frames, "rate");
