@@ -34,7 +34,7 @@ pub struct Closed {
     pub end_us: i64,
     /// What it says.
     pub evaluation: Evaluation,
-    /// The calibration that the threshold comes from.
+    /// The calibration that the threshold (then `limit.learnt` is there) or the distance from the empty room comes from, or both.
     pub calibration: Option<Uuid>,
     /// The threshold, and what is known of it.
     pub limit: Limit,
@@ -314,12 +314,13 @@ impl Device {
                 },
                 ..Limit::default()
             };
+            let used = self.calibration.as_ref().map(|calibration| calibration.id);
             closed.push(Closed {
                 key,
                 limit: calibrated
                     .as_ref()
                     .map_or(default, |(_, (_, limit))| *limit),
-                calibration: calibrated.map(|(id, _)| id),
+                calibration: used.filter(|_| calibrated.is_some() || evaluation.distance.is_ok()),
                 start_us,
                 end_us,
                 evaluation,

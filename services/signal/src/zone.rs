@@ -50,7 +50,7 @@ pub struct Evidence {
     pub end_us: i64,
     /// Why.
     pub reason: &'static str,
-    /// The calibration that the threshold comes from.
+    /// The calibration that the threshold or the distance from the empty room comes from.
     pub calibration: Option<Uuid>,
     /// The threshold, and what is known of it.
     pub limit: Limit,

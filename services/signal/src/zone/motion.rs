@@ -80,7 +80,10 @@ impl KeptWord {
             moves: evidence.state == LinkState::Motion,
             start_us: evidence.start_us,
             end_us: evidence.end_us,
-            calibration: evidence.calibration,
+            // Motion takes the threshold of it, not the distance.
+            calibration: evidence
+                .calibration
+                .filter(|_| evidence.limit.learnt.is_some()),
             axis: evidence.axis,
         })
     }

@@ -5,6 +5,7 @@ use proto::signal::v1::{PresenceState, SignalWindow};
 use signal::calibration::Calibrated;
 use signal::{Input, Pipeline, Settings, What};
 use simulator::{Body, Breathing, Scenario, Walking};
+use uuid::Uuid;
 
 use crate::source;
 
@@ -104,6 +105,32 @@ fn an_empty_room_is_empty_where_it_was_calibrated_and_unknown_elsewhere() {
     );
     // 30 s to look for breathing, and a minute.
     assert!((90..=100).contains(&course[2].0), "{course:?}");
+}
+
+#[test]
+fn a_calibration_of_windows_of_another_length_gives_the_distance_alone_and_is_named_for_it() {
+    let settings = Settings {
+        window_s: 4.0,
+        ..Settings::default()
+    };
+    let threshold = settings.threshold;
+    let mut pipeline = Pipeline::new(settings, "signal/test");
+    pipeline.calibrate("node-1", Some(calibrated()));
+    let inputs = source::inputs(source::simulated(&empty(20.0), 51));
+    let outputs: Vec<_> = inputs
+        .iter()
+        .flat_map(|input| pipeline.push(input))
+        .collect();
+    let events = source::events(&outputs);
+    let processed = events
+        .iter()
+        .rfind(|event| event.event_type == "signal.signal_processed")
+        .unwrap();
+    let extra = &processed.metadata.extra;
+    assert_eq!(extra["calibration_id"], Uuid::from_u128(7).to_string());
+    assert_eq!(extra["motion_threshold"].as_f64(), Some(threshold));
+    let window = source::windows(&outputs).pop().unwrap();
+    assert!(window.window_end_us - window.window_start_us > 3_900_000);
 }
 
 #[test]
