@@ -1,7 +1,6 @@
 //! The one way of a frame to the bus, whether it came from a socket or from a recording: the data plane first, then its
 //! announcement.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bus::{DataSubject, Message, Pipeline};
@@ -11,6 +10,7 @@ use events::signal::CsiFrameReceived;
 use events::{
     DataSource, DeviceId, DomainEvent, FrameId, Metadata, Name, OutgoingEvent, SessionId, Timestamp,
 };
+use hashbrown::HashMap;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -42,7 +42,8 @@ pub struct Destination<'a> {
 pub struct FramePublisher {
     pipeline: Pipeline,
     encoder: Encoder,
-    source: String,
+    /// Of the announcements; what differs from one to the next is written over.
+    metadata: Metadata,
     announcer: Announcer,
     /// Subject of each device, and the zone that it is of.
     subjects: HashMap<Name, (Arc<str>, DataSubject)>,
@@ -57,7 +58,10 @@ impl FramePublisher {
         Self {
             pipeline,
             encoder: Encoder::default(),
-            source,
+            metadata: Metadata {
+                source,
+                ..Metadata::default()
+            },
             announcer: Announcer::new(budget),
             subjects: HashMap::new(),
             ready: Vec::new(),
@@ -199,20 +203,16 @@ impl FramePublisher {
 
     /// The announcement's half.
     fn announcement(
-        &self,
+        &mut self,
         frame: &Frame,
         to: &Destination<'_>,
         one_in: u32,
     ) -> Result<Message, Error> {
         let event = received(frame, to);
         let id = announcement_id(to.frame_id);
-        let metadata = Metadata {
-            source: self.source.clone(),
-            data_source: Some(to.source),
-            sampled_one_in: (one_in > 1).then_some(one_in),
-            ..Metadata::default()
-        };
-        let event = OutgoingEvent::new(id, &event, &metadata).correlated(to.run);
+        self.metadata.data_source = Some(to.source);
+        self.metadata.sampled_one_in = (one_in > 1).then_some(one_in);
+        let event = OutgoingEvent::new(id, &event, &self.metadata).correlated(to.run);
         Ok(Message::outgoing(&event)?)
     }
 

@@ -1,5 +1,6 @@
 //! From the intake to the bus: takes what waits, devices in turn, and publishes it.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use csi::Frame;
@@ -13,7 +14,7 @@ use crate::publish::{Destination, FramePublisher};
 use crate::source::intake::{Intake, Waiting};
 
 /// Frames taken at once.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Publishes until `stop`, then what still waits, and waits for the acks.
 ///
@@ -80,18 +81,18 @@ fn failed(intake: &Intake, waiting: &Waiting, error: &Error) {
 
 /// Id of a live frame: derived from what makes it this frame and no other.
 fn frame_id(device: &Name, frame: &Frame) -> Uuid {
+    // Room for the longest name.
     let mut name = [0_u8; 80];
-    let mut length = 0;
+    let mut room = &mut name[..];
     let parts = [
         device.as_str().as_bytes(),
         &frame.receive_time_us.to_le_bytes(),
         &frame.sequence.to_le_bytes(),
     ];
-    for byte in parts.into_iter().flatten() {
-        if let Some(slot) = name.get_mut(length) {
-            *slot = *byte;
-            length += 1;
-        }
+    for part in parts {
+        let _ = room.write_all(part);
     }
+    let rest = room.len();
+    let length = name.len() - rest;
     Uuid::new_v5(&NAMESPACE, name.get(..length).unwrap_or_default())
 }

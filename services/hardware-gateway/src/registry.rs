@@ -1,6 +1,8 @@
 //! The devices that are registered, and the senders that are not. In memory; rebuilt from the events at start. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+mod entries;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bus::{EventSourced, Version};
@@ -8,6 +10,7 @@ use csi::Frame;
 use csi::decode::adr018::EdgeReport;
 use events::hardware::DeviceDiscovered;
 use events::{DataSource, DomainEvent, EventEnvelope, Name, Timestamp};
+use hashbrown::HashMap;
 use uuid::Uuid;
 
 use crate::claims::Claims;
@@ -17,6 +20,8 @@ use crate::health::gate::Holds;
 use crate::health::meter::{Measured, Meter};
 use crate::health::{Calibrated, Change, Expected, ExpectedRate, Health, Status};
 use crate::track::{Order, Track};
+use entries::Entries;
+pub use entries::Place;
 
 /// Senders that are remembered without being registered; beyond it new ones are only counted.
 const MAX_DISCOVERED: usize = 1024;
@@ -116,6 +121,8 @@ pub enum Verdict {
     Accepted {
         /// The device.
         device: Name,
+        /// Where it is among all.
+        place: Place,
         /// Its zone.
         zone: Arc<str>,
         /// It is the first since registration or a disconnect.
@@ -150,8 +157,9 @@ pub struct Reception {
 /// All that the gateway knows of devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    devices: BTreeMap<Name, Entry>,
-    by_hardware: HashMap<String, Name>,
+    devices: Entries,
+    /// Each registered device by its hardware id.
+    by_hardware: HashMap<String, (Name, Place)>,
     discovered: BTreeMap<String, Discovered>,
     reception: Reception,
     faults: BTreeMap<String, Report>,
@@ -165,7 +173,10 @@ impl Registry {
             return;
         }
         let Ok(name) = Name::new(key) else { return };
-        let entry = self.devices.entry(name.clone()).or_default();
+        let place = self.devices.place(&name);
+        let Some(entry) = self.devices.at(place) else {
+            return;
+        };
         let before = entry.device.hardware_id.clone();
         entry.device.apply(event);
         if *entry.zone != *entry.device.zone {
@@ -179,7 +190,7 @@ impl Registry {
         }
         if exists {
             self.discovered.remove(&after);
-            self.by_hardware.insert(after, name);
+            self.by_hardware.insert(after, (name, place));
         }
     }
 
@@ -216,7 +227,7 @@ impl Registry {
     ) -> Verdict {
         self.reception.frames += 1;
         self.reception.last_frame_us = Some(now_us);
-        if let Some(name) = self.by_hardware.get(hardware_id).cloned() {
+        if let Some((name, place)) = self.by_hardware.get(hardware_id).cloned() {
             let source = if frame.simulated {
                 DataSource::Simulated
             } else {
@@ -228,7 +239,7 @@ impl Registry {
                     entry.address = Some(address.to_owned());
                 }
             };
-            return self.accept(name, frame, source, Some(now_us), note);
+            return self.accept(name, place, frame, source, Some(now_us), note);
         }
         self.reception.unregistered += 1;
         let seen = Timestamp::from_micros(now_us);
@@ -265,7 +276,8 @@ impl Registry {
                 entry.track = Track::default();
             }
         };
-        self.accept(name.clone(), frame, source, None, note)
+        let place = self.devices.place(name);
+        self.accept(name.clone(), place, frame, source, None, note)
     }
 
     /// Notes that a replay no longer feeds the device.
@@ -278,12 +290,15 @@ impl Registry {
     fn accept(
         &mut self,
         name: Name,
+        place: Place,
         frame: &Frame,
         source: DataSource,
         arrived_us: Option<i64>,
         note: impl FnOnce(&mut Entry),
     ) -> Verdict {
-        let entry = self.devices.entry(name.clone()).or_default();
+        let Some(entry) = self.devices.at(place) else {
+            return Verdict::Unregistered { first: false };
+        };
         note(entry);
         if entry.source != Some(source) {
             // Counts of live and of simulated frames are not of one sequence.
@@ -314,6 +329,7 @@ impl Registry {
         Verdict::Accepted {
             zone: Arc::clone(&entry.zone),
             device: name,
+            place,
             connects,
             order,
         }
@@ -321,8 +337,8 @@ impl Registry {
 
     /// Keeps what a registered device says of itself; false for an unknown sender.
     pub fn claimed(&mut self, hardware_id: &str, report: EdgeReport, now_us: i64) -> bool {
-        let name = self.by_hardware.get(hardware_id);
-        let Some(entry) = name.and_then(|name| self.devices.get_mut(name)) else {
+        let known = self.by_hardware.get(hardware_id);
+        let Some(entry) = known.and_then(|(_, place)| self.devices.at(*place)) else {
             return false;
         };
         entry.claims.push(report, now_us);
@@ -332,18 +348,16 @@ impl Registry {
     /// Counts a malformed datagram and says under which name: the device's, or one made from the sender's address.
     pub fn malformed(&mut self, hardware_id: Option<&str>, address: &str, now_us: i64) -> String {
         self.reception.malformed += 1;
-        let name = hardware_id
-            .and_then(|id| self.by_hardware.get(id))
-            .or_else(|| {
-                let mut at_address = self
-                    .devices
-                    .iter()
-                    .filter(|(_, e)| e.device.exists() && e.address.as_deref() == Some(address));
-                match (at_address.next(), at_address.next()) {
-                    (Some((name, _)), None) => Some(name),
-                    _ => None,
-                }
-            });
+        let name = hardware_id.and_then(|id| self.owner(id)).or_else(|| {
+            let mut at_address = self
+                .devices
+                .iter()
+                .filter(|(_, e)| e.device.exists() && e.address.as_deref() == Some(address));
+            match (at_address.next(), at_address.next()) {
+                (Some((name, _)), None) => Some(name),
+                _ => None,
+            }
+        });
         let Some(name) = name.cloned() else {
             return sender_name(address);
         };
@@ -401,25 +415,20 @@ impl Registry {
 
     /// Judges each connected device that lives at `now_us`: those whose health changed, and how.
     pub fn judge(&mut self, window: u32, holds: Holds, now_us: i64) -> Vec<(Name, Change)> {
-        let mut changes = Vec::new();
-        for (name, entry) in &mut self.devices {
+        self.devices.filter_map(|name, entry| {
             if !entry.is_live() || entry.changing {
-                continue;
+                return None;
             }
             let measured = entry.meter.measured(window, now_us);
             if measured.seconds < window {
-                continue; // nothing to judge by yet
+                return None; // nothing to judge by yet
             }
             let expected = entry.expected();
-            let Some(change) = entry.health.judge(&measured, &expected, holds, now_us) else {
-                continue;
-            };
+            let change = entry.health.judge(&measured, &expected, holds, now_us)?;
             let before = entry.device.health.unwrap_or(Status::Healthy);
-            if change.status != before || !change.findings.is_empty() {
-                changes.push((name.clone(), change));
-            }
-        }
-        changes
+            let changed = change.status != before || !change.findings.is_empty();
+            changed.then(|| (name.clone(), change))
+        })
     }
 
     /// What reached the gateway.
@@ -465,7 +474,7 @@ impl Registry {
     /// The device that a sender is registered as.
     #[must_use]
     pub fn owner(&self, hardware_id: &str) -> Option<&Name> {
-        self.by_hardware.get(hardware_id)
+        self.by_hardware.get(hardware_id).map(|(name, _)| name)
     }
 
     /// Marks that a connect or disconnect is being appended, or no longer.

@@ -155,13 +155,18 @@ fn place(sequence: u64) -> usize {
     (sequence % WINDOW) as usize
 }
 
-/// Tells frames of one sequence number apart: FNV-1a over the first samples, which hold noise.
+/// Tells frames of one sequence number apart: after FNV-1a, over the first samples, which hold noise.
 fn fingerprint(frame: &Frame) -> u64 {
-    let step = |hash: u64, bits: u32| (hash ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01B3);
     let samples = frame.samples.iter().take(32);
     samples.fold(
         0xCBF2_9CE4_8422_2325 ^ frame.samples.len() as u64,
-        |hash, sample| step(step(hash, sample.re.to_bits()), sample.im.to_bits()),
+        |hash, sample| {
+            let bits = u64::from(sample.re.to_bits()) << 32 | u64::from(sample.im.to_bits());
+            // A product moves nothing down.
+            (hash ^ bits)
+                .wrapping_mul(0x0000_0100_0000_01B3)
+                .rotate_left(23)
+        },
     )
 }
 

@@ -140,6 +140,8 @@ fn options(config: &Config, link: &Arc<watch::Sender<Link>>) -> ConnectOptions {
             &config.name
         })
         .max_reconnects(None)
+        // Whoever makes a subject checks it, once (`subject::check`).
+        .skip_subject_validation(true)
         .reconnect_delay_callback(|attempts| {
             let doubled = Duration::from_millis(10).saturating_mul(1 << attempts.clamp(1, 7));
             doubled.min(Duration::from_secs(1))

@@ -34,6 +34,7 @@ impl Live {
 /// Says something to whoever listens now.
 pub(crate) async fn say(core: &Core, topic: &str, payload: Bytes) -> Result<(), Error> {
     let subject = subject(topic);
+    crate::subject::check(&subject)?;
     let sent = core.client.publish(subject.clone(), payload).await;
     sent.map_err(|error| Error::Subject {
         subject,

@@ -39,6 +39,7 @@ impl Outgoing {
         json: &impl Serialize,
     ) -> Result<(Self, &'static table::StreamSpec), Error> {
         let subject = format!("{}.{key}", heading.event_type);
+        subject::check(heading.event_type)?;
         subject::check_token(&subject, key)?;
         let stream = known(&subject)?;
         let mut payload = Vec::with_capacity(USUAL_BYTES);
@@ -76,8 +77,9 @@ pub struct DataSubject {
 
 impl DataSubject {
     /// # Errors
-    /// Where no stream takes the subject.
+    /// Where no stream takes the subject, or it is none.
     pub fn new(subject: String) -> Result<Self, Error> {
+        subject::check(&subject)?;
         let stream = known(&subject)?;
         Ok(Self {
             subject: subject.into(),
@@ -328,5 +330,45 @@ mod tests {
             serde_json::from_slice(&message.outgoing.payload).unwrap()
         };
         assert_eq!(json(&straight), json(&whole));
+    }
+    #[test]
+    fn nothing_can_break_out_of_a_subject() {
+        // The client does not look at subjects.
+        for part in [
+            "a b",
+            "a\r\nPUB data.csi.x.y 0",
+            "a\tb",
+            "*",
+            ">",
+            "",
+            "a\u{a0}b",
+        ] {
+            let error = DataSubject::new(format!("data.csi.{part}.esp")).unwrap_err();
+            assert!(matches!(error, Error::Subject { .. }), "{part:?}: {error}");
+            let mut event = EventEnvelope::new(
+                Uuid::nil(),
+                &CsiFrameReceived {
+                    frame_id: FrameId(Uuid::nil()),
+                    device_id: DeviceId("hall-1".parse().unwrap()),
+                    session_id: None,
+                    sequence_number: 0,
+                    timestamp: Timestamp::from_micros(0),
+                    num_subcarriers: 0,
+                    num_antennas: 0,
+                    snr_db: None,
+                    payload_size: 0,
+                },
+                Metadata::default(),
+            )
+            .unwrap();
+            let sent = event.clone();
+            assert!(Message::event(&sent).is_ok());
+            event.event_type = format!("signal.{part}");
+            assert!(Message::event(&event).is_err(), "type {part:?}");
+            event.event_type = sent.event_type;
+            event.key = part.to_owned();
+            assert!(Message::event(&event).is_err(), "key {part:?}");
+        }
+        assert!(DataSubject::new("data.csi.hall.esp-1".to_owned()).is_ok());
     }
 }

@@ -212,15 +212,22 @@ pub fn check_token(subject: &str, token: &str) -> Result<(), Error> {
         })
     };
     if token.is_empty() {
-        return fault("the key is empty".to_owned());
+        return fault("a token is empty".to_owned());
     }
     match token
         .chars()
         .find(|c| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control())
     {
-        Some(character) => fault(format!("{character:?} cannot stand in the key")),
+        Some(character) => fault(format!("{character:?} cannot stand in a token")),
         None => Ok(()),
     }
+}
+
+/// Checks that something can be published to `subject`: tokens that [`check_token`] takes.
+pub fn check(subject: &str) -> Result<(), Error> {
+    subject
+        .split('.')
+        .try_for_each(|token| check_token(subject, token))
 }
 
 /// Third token of `{context}.{event}.{key}`; empty where there is none.

@@ -92,6 +92,7 @@ fn hear(registry: &mut Registry, sequence: u64, now_us: i64) -> Verdict {
 fn accepted(connects: bool) -> Verdict {
     Verdict::Accepted {
         device: Name::new("lamp").unwrap(),
+        place: Entries::default().place(&Name::new("lamp").unwrap()),
         zone: "hall".into(),
         connects,
         order: Order::Next,

@@ -1,12 +1,12 @@
 //! Bytes of a source, decoded: which form they are in, and whose they are.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use csi::Frame;
 use csi::decode::adr018::{self, EdgeReport, Packet, Report};
 use csi::decode::{esp32_csv, nexmon};
+use hashbrown::HashMap;
 
 use crate::config::{Kind, Plan};
 use crate::source::cards::Cards;

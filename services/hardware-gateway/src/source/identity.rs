@@ -16,8 +16,9 @@
 //! addresses. If the first one is heard again within [`OVERLAP_US`], there are two of them: the first keeps the id, and the
 //! other is refused until the first was silent for [`SILENT_US`].
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+
+use hashbrown::HashMap;
 
 /// Two addresses of one id within this time are two devices, microseconds.
 pub const OVERLAP_US: i64 = 3_000_000;

@@ -4,17 +4,17 @@
 mod heard;
 mod wrong;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::{Name, Timestamp};
+use hashbrown::HashMap;
 use opentelemetry::metrics::Counter;
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::{Admission, Config};
 use crate::faults::Faults;
 use crate::lifecycle::{Connection, Devices, Sender};
-use crate::registry::Verdict;
+use crate::registry::{Place, Verdict};
 use crate::source::identity::{Claims, Standing};
 use crate::source::lanes::Lanes;
 use crate::source::meters::Tally;
@@ -40,8 +40,8 @@ const FRAME_BYTES: usize = 400;
 struct State {
     claims: Claims,
     keys: Keys,
-    lanes: Lanes<Name, Waiting>,
-    buckets: HashMap<Name, Bucket>,
+    lanes: Lanes<Place, Waiting>,
+    buckets: HashMap<Place, Bucket>,
     admissions: HashMap<String, i64>,
     shed: HashMap<Name, u64>,
     limited: HashMap<Name, u64>,
@@ -140,6 +140,7 @@ impl Intake {
         match verdict {
             Verdict::Accepted {
                 device,
+                place,
                 zone,
                 connects,
                 order,
@@ -155,19 +156,20 @@ impl Intake {
                     Order::Late(_) => tally.late += 1,
                     _ => {}
                 }
-                let Some(decision) = self.passes(manner, &device, &heard, now_us) else {
+                let Some(decision) = self.passes(manner, &device, place, &heard, now_us) else {
                     tally.limited += 1;
                     return;
                 };
                 tally.frames += 1;
-                self.wait(Waiting {
+                let waiting = Waiting {
                     source: heard.source(),
                     frame: heard.frame,
                     device,
                     zone,
                     decision,
                     ingest_time_us: now_us,
-                });
+                };
+                self.wait(place, waiting);
             }
             Verdict::Maintenance => {}
             Verdict::Unregistered { first } => {
@@ -330,18 +332,19 @@ impl Intake {
         &self,
         manner: &Manner,
         device: &Name,
+        place: Place,
         heard: &Heard<'_>,
         now_us: i64,
     ) -> Option<(bool, u32)> {
         let time_us = heard.frame.receive_time_us;
         let by_device = {
             let mut state = self.state();
-            match state.buckets.get_mut(device) {
+            match state.buckets.get_mut(&place) {
                 Some(bucket) => bucket.take(time_us),
                 None => {
                     let mut bucket = Bucket::new(self.device_rate_hz);
                     let passes = bucket.take(time_us);
-                    state.buckets.insert(device.clone(), bucket);
+                    state.buckets.insert(place, bucket);
                     passes
                 }
             }
@@ -369,12 +372,11 @@ impl Intake {
         None
     }
 
-    fn wait(&self, waiting: Waiting) {
+    fn wait(&self, place: Place, waiting: Waiting) {
         let bytes = FRAME_BYTES + waiting.frame.samples.len() * 8;
-        let device = waiting.device.clone();
         let mut state = self.state();
-        for (device, _) in state.lanes.push(&device, waiting, bytes) {
-            *state.shed.entry(device).or_default() += 1;
+        for (_, gone) in state.lanes.push(&place, waiting, bytes) {
+            *state.shed.entry(gone.device).or_default() += 1;
         }
         drop(state);
         self.arrived.notify_one();

@@ -3,8 +3,10 @@
 //! When there is no room, the oldest of the device with the most waiting goes: devices that send no more than their share
 //! lose nothing, whatever the others do (max-min fairness, as in fair queueing after Nagle, RFC 970).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 /// The queues.
 #[derive(Debug)]

@@ -8,10 +8,9 @@
 //! the one before that it compressed: these say nothing new, and unpacked from the whole frames they would be wrong. So the
 //! compressed packets of a node are taken only while they are most of what it sends.
 
-use std::collections::HashMap;
-
 use csi::Frame;
 use csi::decode::adr018::{self, Compressed, Decompressor, Packet};
+use hashbrown::HashMap;
 
 use super::identity::From;
 

@@ -18,10 +18,10 @@ const BATCH: usize = 256;
 
 /// What comes within so much time is read together, while datagrams come close upon each other: each waking up, here and in
 /// all that comes after, costs more than a frame.
-const TOGETHER: Duration = Duration::from_millis(5);
+const TOGETHER: Duration = Duration::from_millis(12);
 
 /// As many as are worth a wait; sooner, the socket's buffer may fill up.
-const WANTED: u32 = 64;
+const WANTED: u32 = 120;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ mod batch {
     use super::{MAX_DATAGRAM, Said, harmless};
 
     /// Datagrams in one system call.
-    const AT_ONCE: usize = 64;
+    const AT_ONCE: usize = 128;
     /// From one buffer to the next. Not a power of two: their beginnings would share a few lines of the cache.
     const PITCH: usize = MAX_DATAGRAM + 832;
 

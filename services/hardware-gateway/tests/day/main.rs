@@ -22,7 +22,7 @@ use csi::wire::{Encoder, Published};
 use events::{DataSource, EventEnvelope, Name};
 use hardware_gateway::device::{CHANGE, DEVICE_TYPE, HARDWARE_ID, ZONE};
 use hardware_gateway::health::gate::Holds;
-use hardware_gateway::registry::{Registry, Verdict};
+use hardware_gateway::registry::{Place, Registry, Verdict};
 use hardware_gateway::source::identity::{Claims, From, Standing};
 use hardware_gateway::source::lanes::Lanes;
 use hardware_gateway::source::rate::Bucket;
@@ -72,7 +72,7 @@ struct Gateway {
     claims: Claims,
     buckets: [Bucket; 2],
     announcer: Announcer,
-    lanes: Lanes<Name, Frame>,
+    lanes: Lanes<Place, Frame>,
     encoder: Encoder,
     datagram: Vec<u8>,
     tail: String,
@@ -165,6 +165,7 @@ impl Gateway {
             .frame(id, "esp32", "127.0.0.1", &frame, now_us);
         let Verdict::Accepted {
             device: name,
+            place,
             zone,
             connects,
             order,
@@ -182,7 +183,7 @@ impl Gateway {
                 .apply(name.as_str(), &connected(name.as_str()), 2);
             self.registry.set_changing(&name, false);
         }
-        assert!(self.lanes.push(&name, frame, 1_000).is_empty());
+        assert!(self.lanes.push(&place, frame, 1_000).is_empty());
         let frame = self.lanes.pop().expect("it waits");
         let published = Published {
             frame_id: Uuid::from_u128(u128::from(self.published)),

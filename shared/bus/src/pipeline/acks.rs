@@ -1,7 +1,5 @@
 //! The way out of a pipeline, and the way back of its acks.
 
-use std::fmt::Write as _;
-
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
 use bytes::{Bytes, BytesMut};
@@ -73,8 +71,8 @@ impl Acks {
 
     /// Writes the subject for the answer to a message that goes by itself.
     pub fn number_into(inbox: &str, number: u64, reply: &mut BytesMut) {
-        // Writing to memory cannot fail.
-        let _ = write!(reply, "{inbox}{number}");
+        reply.extend_from_slice(inbox.as_bytes());
+        reply.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Hands a message to the client. Its answer will come to `reply`.

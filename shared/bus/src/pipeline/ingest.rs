@@ -9,7 +9,6 @@
 //! acknowledgements, and when the oldest message has waited for one for long. The next message then opens another batch.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
 use async_nats::{StatusCode, Subject};
 use bytes::BytesMut;
@@ -36,10 +35,10 @@ const UNKNOWN_BATCH: u64 = 10_208;
 /// What the last token but one of a reply subject asks for.
 #[derive(Clone, Copy)]
 enum Ask {
-    Start = 0,
-    Append = 1,
+    Start,
+    Append,
     /// End it; the message itself is not stored.
-    End = 3,
+    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +75,8 @@ pub(super) struct Ingest {
     /// The server, or the stream, takes no batches.
     unsupported: bool,
     id: String,
+    /// Beginning of the reply subjects of the present batch, up to the number of the message.
+    stem: String,
     /// Where its end is sent.
     subject: Subject,
     /// Messages that may be without an acknowledgement.
@@ -131,6 +132,7 @@ impl Ingest {
             must_end: false,
             unsupported: false,
             id: String::new(),
+            stem: String::new(),
             subject: Subject::from_static(""),
             window: 1,
             done: 0,
@@ -163,6 +165,7 @@ impl Ingest {
         if self.stage == Stage::Closed {
             self.batches += 1;
             self.id = format!("{}-{}", self.name, self.batches);
+            self.stem = format!("{}{}.{}.fail.", self.inbox, self.id, self.flow);
             self.subject = to.clone();
             (self.done, self.window, self.must_end) = (0, 1, false);
         }
@@ -176,9 +179,14 @@ impl Ingest {
     }
 
     fn write(&self, number: u64, ask: Ask, subject: &mut BytesMut) {
-        let (inbox, id, flow, ask) = (&self.inbox, &self.id, self.flow, ask as u8);
-        // Writing to memory cannot fail.
-        let _ = write!(subject, "{inbox}{id}.{flow}.fail.{number}.{ask}.$FI");
+        subject.extend_from_slice(self.stem.as_bytes());
+        subject.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        let ask: &[u8] = match ask {
+            Ask::Start => b".0.$FI",
+            Ask::Append => b".1.$FI",
+            Ask::End => b".3.$FI",
+        };
+        subject.extend_from_slice(ask);
     }
 
     /// The message for which [`reply`](Self::reply) wrote the subject is out.

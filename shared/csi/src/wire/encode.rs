@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use events::DataSource;
 use proto::csi::v1 as pb;
 
@@ -13,44 +13,69 @@ use crate::{Frame, Layout, Ppdu, SampleFormat};
 /// Layouts that an [`Encoder`] remembers.
 const KEPT: usize = 16;
 
-/// Writes frames as messages, and remembers how the layouts of the latest are written.
-#[derive(Debug, Default)]
+/// Messages are cut out of pieces of memory of this size: about a hundred of 64 subcarriers.
+const PIECE: usize = 32 << 10;
+
+/// Writes frames as messages, and remembers how the layouts of the latest are written. A message keeps the piece of memory that it
+/// shares with those written next to it.
+#[derive(Debug)]
 pub struct Encoder {
     /// Layouts with their fields as they are written.
     layouts: Vec<(Arc<Layout>, Vec<u8>)>,
+    /// The message that is being written.
+    written: Vec<u8>,
+    piece: BytesMut,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self {
+            layouts: Vec::new(),
+            written: Vec::new(),
+            piece: BytesMut::with_capacity(PIECE),
+        }
+    }
 }
 
 impl Encoder {
     /// Writes a frame as [`encode`] does.
     #[must_use]
     pub fn encode<S: AsRef<str>>(&mut self, frame: &Frame, published: &Published<S>) -> Bytes {
+        let mut out = Writer::over(std::mem::take(&mut self.written));
         let mut known = self.layouts.iter();
         // Decoders make a layout that has no name anew for each frame.
         let same = known.find(|(layout, _)| *layout == frame.layout);
-        if let Some((_, written)) = same {
-            return message(frame, published, written);
+        if let Some((_, fields)) = same {
+            message(&mut out, frame, published, fields);
+        } else {
+            let fields = layout_fields(&frame.layout);
+            message(&mut out, frame, published, &fields);
+            if self.layouts.len() == KEPT {
+                self.layouts.remove(0);
+            }
+            self.layouts.push((Arc::clone(&frame.layout), fields));
         }
-        let written = layout_fields(&frame.layout);
-        let message = message(frame, published, &written);
-        if self.layouts.len() == KEPT {
-            self.layouts.remove(0);
-        }
-        self.layouts.push((Arc::clone(&frame.layout), written));
-        message
+        self.written = out.finish();
+        self.piece.extend_from_slice(&self.written);
+        self.piece.split().freeze()
     }
 }
 
 /// Writes a frame as a message.
 ///
-/// Samples are written in the frame's [`SampleFormat`]; of a value that does not fit it the fraction or the excess is lost.
+/// Samples are written in the frame's [`SampleFormat`]; a value that does not fit it loses its excess, and its fraction (in eight bits
+/// it is rounded).
 #[must_use]
 pub fn encode<S: AsRef<str>>(frame: &Frame, published: &Published<S>) -> Bytes {
-    message(frame, published, &layout_fields(&frame.layout))
+    let mut out = Writer::over(Vec::new());
+    message(&mut out, frame, published, &layout_fields(&frame.layout));
+    out.finish().into()
 }
 
 /// The fields that are the same for all frames of a layout; they follow each other.
 fn layout_fields(layout: &Layout) -> Vec<u8> {
-    let mut out = Writer::with_capacity(layout.len() * 3 + 8);
+    let mut out = Writer::over(Vec::new());
+    out.reserve(layout.len() * 3 + 8);
     out.packed_sint(
         field::SUBCARRIERS,
         layout.subcarriers.iter().map(|index| i32::from(*index)),
@@ -67,12 +92,16 @@ fn layout_fields(layout: &Layout) -> Vec<u8> {
     out.finish()
 }
 
-fn message<S: AsRef<str>>(frame: &Frame, published: &Published<S>, layout: &[u8]) -> Bytes {
+fn message<S: AsRef<str>>(
+    out: &mut Writer,
+    frame: &Frame,
+    published: &Published<S>,
+    layout: &[u8],
+) {
     let (device, zone) = (published.device.as_ref(), published.zone.as_ref());
     let samples = frame.samples.len() * samples::bytes_of_one(frame.format);
     let names = device.len() + zone.len();
-    let mut out =
-        Writer::with_capacity(160 + names + frame.rssi_dbm.len() * 2 + layout.len() + samples);
+    out.reserve(160 + names + frame.rssi_dbm.len() * 2 + layout.len() + samples);
     out.bytes(field::FRAME_ID, published.frame_id.as_bytes());
     out.bytes(field::DEVICE, device.as_bytes());
     out.bytes(field::ZONE, zone.as_bytes());
@@ -129,7 +158,6 @@ fn message<S: AsRef<str>>(frame: &Frame, published: &Published<S>, layout: &[u8]
     out.optional_uint(field::CORE, frame.chain.map(|chain| chain.core.into()));
     let stream = frame.chain.map(|chain| chain.stream.into());
     out.optional_uint(field::SPATIAL_STREAM, stream);
-    out.finish().into()
 }
 
 /// Number of a variant, as protobuf widens it.

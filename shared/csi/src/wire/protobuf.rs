@@ -14,10 +14,15 @@ const LENGTH: u8 = 2;
 const FIXED32: u8 = 5;
 
 impl Writer {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self {
-            out: Vec::with_capacity(bytes),
-        }
+    /// Writes into the memory of `used`, whose content goes.
+    pub(super) fn over(mut used: Vec<u8>) -> Self {
+        used.clear();
+        Self { out: used }
+    }
+
+    /// Makes room for so many bytes more.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -231,7 +236,7 @@ mod tests {
             268_435_456,
             u32::MAX,
         ] {
-            let mut writer = super::Writer::with_capacity(0);
+            let mut writer = super::Writer::over(Vec::new());
             writer.varint(u64::from(value));
             assert_eq!(varint_length(value), writer.out.len(), "{value}");
             assert_eq!(Fields::new(&writer.out).varint(), Ok(u64::from(value)));

@@ -12,6 +12,16 @@ pub(super) fn bytes_of_one(format: SampleFormat) -> usize {
     }
 }
 
+/// The nearest whole number (of two as near, the even one) that eight bits hold; 0 of what is no number.
+///
+/// Beyond 1.5 * 2^23 the last bits of an f32 are a whole number. `as` does not come out in vector instructions, this does: half the time.
+#[allow(clippy::cast_possible_truncation)]
+fn byte(part: f32) -> u8 {
+    const WHOLE: f32 = 12_582_912.0;
+    let number = if part.is_nan() { 0.0 } else { part };
+    (number.clamp(-128.0, 127.0) + WHOLE).to_bits() as u8
+}
+
 // `as` from f32 to an integer truncates and saturates, as `encode` says.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn pack(samples: &[Complex32], format: SampleFormat, out: &mut Vec<u8>) {
@@ -21,7 +31,7 @@ pub(super) fn pack(samples: &[Complex32], format: SampleFormat, out: &mut Vec<u8
             out.resize(begin + samples.len() * 2, 0);
             let (pairs, _) = out.split_at_mut(begin).1.as_chunks_mut::<2>();
             for (pair, sample) in pairs.iter_mut().zip(samples) {
-                *pair = [sample.re, sample.im].map(|part| (part as i8).cast_unsigned());
+                *pair = [sample.re, sample.im].map(byte);
             }
         }
         SampleFormat::Ci16 => {

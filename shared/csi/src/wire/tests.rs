@@ -395,3 +395,31 @@ fn counts_that_do_not_agree_are_refused() {
         "not_protobuf"
     );
 }
+
+#[test]
+fn eight_bits_hold_the_nearest_number() {
+    let values = [
+        (f32::NAN, 0_i8),
+        (f32::INFINITY, 127),
+        (f32::NEG_INFINITY, -128),
+        (1e20, 127),
+        (127.6, 127),
+        (-128.9, -128),
+        (0.49, 0),
+        (0.5, 0),
+        (1.5, 2),
+        (-0.51, -1),
+        (-127.5, -128),
+    ];
+    let whole = (i8::MIN..=i8::MAX).map(|number| (f32::from(number), number));
+    for (value, expected) in values.into_iter().chain(whole) {
+        let mut out = Vec::new();
+        super::samples::pack(
+            &[Complex32::new(value, -value)],
+            SampleFormat::Ci8,
+            &mut out,
+        );
+        assert_eq!(out[0].cast_signed(), expected, "{value}");
+        assert_eq!(out.len(), 2);
+    }
+}

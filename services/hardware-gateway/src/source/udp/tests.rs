@@ -8,10 +8,10 @@ fn what_comes_close_upon_each_other_is_read_together() {
     assert_eq!(pace.read(0, at(5)), Wait::No, "nothing came");
     assert_eq!(pace.read(1, at(10)), Wait::No, "they come one by one");
     assert_eq!(pace.read(2, at(20)), Wait::For(TOGETHER));
-    assert_eq!(pace.read(50, at(25)), Wait::For(TOGETHER), "10,000/s");
+    assert_eq!(pace.read(100, at(30)), Wait::For(TOGETHER), "10,000/s");
     // As long as it takes for as many as are wanted: the socket's buffer must not fill up.
-    assert_eq!(pace.read(128, at(29)), Wait::For(Duration::from_millis(2)));
-    assert_eq!(pace.read(BATCH, at(30)), Wait::Turn, "there is more");
+    assert_eq!(pace.read(240, at(34)), Wait::For(Duration::from_millis(2)));
+    assert_eq!(pace.read(BATCH, at(35)), Wait::Turn, "there is more");
 }
 
 #[cfg(target_os = "linux")]
@@ -46,4 +46,49 @@ async fn a_datagram_arrives_when_the_kernel_has_it() {
         }
     }
     panic!("the time is always that of reading");
+}
+
+/// How many times the epoll instances of this process watch what `fd` is. By inode: a duplicate is the same socket.
+#[cfg(target_os = "linux")]
+fn watched(socket: &UdpSocket) -> usize {
+    use std::os::fd::AsRawFd as _;
+    let fd = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    let link = std::fs::read_link(fd).expect("a link");
+    let inode: u64 = link
+        .to_str()
+        .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
+        .and_then(|inode| inode.parse().ok())
+        .expect("an inode");
+    let inode = format!("ino:{inode:x} ");
+    std::fs::read_dir("/proc/self/fdinfo")
+        .expect("a directory")
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok())
+        .map(|info| {
+            info.lines()
+                .filter(|line| line.starts_with("tfd:") && format!("{line} ").contains(&inode))
+                .count()
+        })
+        .sum()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_socket_is_watched_only_while_it_is_waited_for() {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1 << 16).expect("a socket");
+    let to = listener.address().expect("an address");
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    assert_eq!(watched(&listener.socket), 0, "nobody waits");
+    for byte in 0..3 {
+        let mut waiting = Box::pin(listener.readable());
+        assert!(futures::poll!(&mut waiting).is_pending(), "nothing came");
+        assert_eq!(watched(&listener.socket), 1, "it is waited for");
+        sender.send_to(&[byte], to).expect("sent");
+        waiting.await.expect("readable");
+        assert_eq!(watched(&listener.socket), 0, "a datagram lies there");
+        let mut came: Vec<u8> = Vec::new();
+        batch::Reader::new()
+            .read(&listener.socket, BATCH, |bytes, _, _| came.extend(bytes))
+            .expect("read");
+        assert_eq!(came, [byte]);
+    }
 }
