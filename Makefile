@@ -6,7 +6,7 @@ STAMP := $(TOOLS)/.stamp
 export NATS_SERVER_BIN ?= $(CURDIR)/$(TOOLS)/bin/nats-server
 SOURCE ?= recording
 
-.PHONY: help tools build test lint demo bench soak bench-decode accuracy train clean
+.PHONY: help tools build test lint demo bench soak dist bench-decode accuracy train clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,6 +42,9 @@ bench: tools ## Criterion benches per stage, then the load run against the runni
 soak: tools ## A day of the devices' time in 12 minutes while NATS dies, peers go and the disk fills (docs/soak.md); needs root or user namespaces
 	cargo build --locked --release --bins
 	target/release/load --fresnel target/release/fresnel --profile soak
+
+dist: ## The programs for use elsewhere, optimised across crates (target/dist; each takes minutes on two cores)
+	cargo build --locked --profile dist -p fresnel -p hardware-gateway -p signal -p pose -p streaming -p alerting --bins
 
 # The packages are asked for once; where they cannot be had, our figures stand alone and that is said.
 BENCH_DECODE := $(TOOLS)/bench-decode
