@@ -37,7 +37,15 @@ fn run(
     inputs: &[Input],
     calibration: Option<Calibrated>,
 ) -> (Vec<SignalWindow>, Vec<events::EventEnvelope>) {
-    let mut pipeline = Pipeline::new(Settings::default(), "signal/test");
+    run_with(Settings::default(), inputs, calibration)
+}
+
+fn run_with(
+    settings: Settings,
+    inputs: &[Input],
+    calibration: Option<Calibrated>,
+) -> (Vec<SignalWindow>, Vec<events::EventEnvelope>) {
+    let mut pipeline = Pipeline::new(settings, "signal/test");
     pipeline.calibrate("node-1", calibration);
     let outputs: Vec<_> = inputs
         .iter()
@@ -114,14 +122,8 @@ fn a_calibration_of_windows_of_another_length_gives_the_distance_alone_and_is_na
         ..Settings::default()
     };
     let threshold = settings.threshold;
-    let mut pipeline = Pipeline::new(settings, "signal/test");
-    pipeline.calibrate("node-1", Some(calibrated()));
     let inputs = source::inputs(source::simulated(&empty(20.0), 51));
-    let outputs: Vec<_> = inputs
-        .iter()
-        .flat_map(|input| pipeline.push(input))
-        .collect();
-    let events = source::events(&outputs);
+    let (windows, events) = run_with(settings, &inputs, Some(calibrated()));
     let processed = events
         .iter()
         .rfind(|event| event.event_type == "signal.signal_processed")
@@ -129,7 +131,7 @@ fn a_calibration_of_windows_of_another_length_gives_the_distance_alone_and_is_na
     let extra = &processed.metadata.extra;
     assert_eq!(extra["calibration_id"], Uuid::from_u128(7).to_string());
     assert_eq!(extra["motion_threshold"].as_f64(), Some(threshold));
-    let window = source::windows(&outputs).pop().unwrap();
+    let window = windows.last().unwrap();
     assert!(window.window_end_us - window.window_start_us > 3_900_000);
 }
 
