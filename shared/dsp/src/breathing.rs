@@ -51,8 +51,12 @@ pub const SHORTEST_WINDOW_S: f64 = 20.0;
 pub const LONGEST_WINDOW_S: f64 = 60.0;
 /// Share of the ticks that must have measured neighbours.
 pub const LEAST_COVERAGE: f64 = 0.8;
-/// Autocorrelation that a period must reach.
+/// Autocorrelation that a period must reach, with so many periods in the window that [`LEAST_PEAK_PERIODS`] is not more.
 pub const LEAST_PEAK: f64 = 0.3;
+/// What the autocorrelation, times the number of periods in the window, must reach. Slow sway is alike after a third of a window by chance:
+/// of a person with 14.65 breaths a minute it made 3.5, with 0.33 in a window of 3.5 periods. A phantom has 0.78 there, and the product
+/// is at least 2.1 in all its windows of 30 and 60 s.
+pub const LEAST_PEAK_PERIODS: f64 = 1.8;
 /// Power of the rate and its double against the rest of the band, dB, that a period must reach.
 pub const LEAST_SNR_DB: f64 = 0.0;
 /// Power from 0.75 to 2.5 Hz beyond noise, as a share of that in the band, from which somebody moves: for amplitude and for
@@ -123,11 +127,13 @@ pub enum Unknown {
     NoPeriod,
     /// What repeats is too weak.
     #[error(
-        "autocorrelation {peak:.2} at {snr_db:.1} dB; {LEAST_PEAK} at {LEAST_SNR_DB} dB are needed"
+        "autocorrelation {peak:.2} at {snr_db:.1} dB; {least_peak:.2} at {LEAST_SNR_DB} dB are needed"
     )]
     Weak {
         /// Autocorrelation at the best period.
         peak: f64,
+        /// What it must reach there.
+        least_peak: f64,
         /// Power of the rate against the rest of the band, dB.
         snr_db: f64,
     },
@@ -316,7 +322,7 @@ impl Breathing {
                 .work
                 .finder
                 .find(&self.work.streams, self.work.ticks.covered())
-                .and_then(|period| judge(period, source, least));
+                .and_then(|period| judge(period, source, window.span_s, least));
             let found = found.map(|period| Rate {
                 bpm: 60.0 / period.period_s,
                 snr_db: period.snr_db,
@@ -436,14 +442,21 @@ impl Breathing {
     }
 }
 
-fn judge(period: Period, source: Source, least_variance: f64) -> Result<Period, Unknown> {
+fn judge(
+    period: Period,
+    source: Source,
+    window_s: f64,
+    least_variance: f64,
+) -> Result<Period, Unknown> {
     let most = match source {
         Source::Amplitude => MOST_EXCESS.0,
         Source::Phase => MOST_EXCESS.1,
     };
-    if period.peak < LEAST_PEAK || period.snr_db < LEAST_SNR_DB || !period.repeated {
+    let least_peak = LEAST_PEAK.max(LEAST_PEAK_PERIODS * period.period_s / window_s);
+    if period.peak < least_peak || period.snr_db < LEAST_SNR_DB || !period.repeated {
         return Err(Unknown::Weak {
             peak: period.peak,
+            least_peak,
             snr_db: period.snr_db,
         });
     }
