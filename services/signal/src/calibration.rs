@@ -215,7 +215,7 @@ mod tests {
             .unwrap();
         assert_eq!((with.threshold, limit.threshold), (0.3, 0.3));
         assert_eq!((limit.origin, limit.per_week), (Origin::Calibration, None));
-        assert!((with.release - 0.22).abs() < 1e-12);
+        assert!((with.release - 0.225).abs() < 1e-12);
         assert_eq!(calibrated.settings(&link("esp32-ht64"), &settings), None);
         let other = Calibrated::of(&kept(0.3, 4.0)).unwrap();
         assert_eq!(other.settings(&link("esp32-lltf64"), &settings), None);

@@ -155,7 +155,7 @@ impl Default for Settings {
             hop_s: 0.5,
             threshold: THRESHOLD,
             false_alarms_per_week: None,
-            release: 0.11,
+            release: 0.15,
             min_rate_hz: 8.0,
             min_frames: 32,
             max_missing: 0.35,

@@ -1,6 +1,6 @@
 //! From what a window measured to what the link says: motion, still, or unknown with the reason.
 
-use dsp::motion::{Explanation, Motion};
+use dsp::motion::{Explanation, Lasting, Motion};
 
 use crate::config::Settings;
 
@@ -198,16 +198,17 @@ impl Counts {
         {
             return Some(Reason::RateTooLow);
         }
-        (self.seen < self.fewest(settings)).then_some(Reason::TooFewFrames)
+        let fewest = fewest(settings, self.period_us.unwrap_or(f64::INFINITY));
+        (self.seen < fewest).then_some(Reason::TooFewFrames)
     }
+}
 
-    /// Frames that the window needs.
-    fn fewest(&self, settings: &Settings) -> usize {
-        if self.period_us.is_some_and(dsp::motion::is_fast) {
-            settings.min_frames
-        } else {
-            settings.min_frames.div_ceil(2)
-        }
+/// Frames that a window needs whose frames come every `period_us`.
+fn fewest(settings: &Settings, period_us: f64) -> usize {
+    if dsp::motion::is_fast(period_us) {
+        settings.min_frames
+    } else {
+        settings.min_frames.div_ceil(2)
     }
 }
 
@@ -225,7 +226,7 @@ fn share(part: usize, rest: usize) -> f64 {
 pub struct Verdict {
     /// Motion, still, or unknown.
     pub state: LinkState,
-    /// The motion statistic, where it was measured.
+    /// The statistic that it rests on, where one was measured: the window's own, or that of the windows before with it ([`Lasting`]).
     pub statistic: Option<f64>,
     /// The threshold that it was held against.
     pub threshold: f64,
@@ -246,13 +247,15 @@ impl Verdict {
     }
 }
 
-/// Judges one window. `moving`: the link was in motion in the window before; it then stays there down to the release level.
+/// Judges the window that ends at `end_us`, as one does every `hop_us`, after what `lasting` holds of those before. `moving`: the link was in motion in the window
+/// before; it then stays there down to the release level.
 #[must_use]
 pub fn judge(
     settings: &Settings,
     counts: &Counts,
     motion: Option<&Motion>,
     moving: bool,
+    (lasting, end_us, hop_us): (&mut Lasting, i64, i64),
 ) -> Verdict {
     let threshold = settings.bar(moving);
     let unknown = |reason| Verdict::unknown(threshold, reason);
@@ -262,11 +265,16 @@ pub fn judge(
     let Some(motion) = motion else {
         return unknown(Reason::IdenticalFrames);
     };
+    // Of frames in bursts there are fewer looks at the channel than frames.
+    if 1e6 / motion.period_us < 0.98 * settings.min_rate_hz {
+        return unknown(Reason::RateTooLow);
+    }
     // Most pairs of neighbours are needed: the statistic lives on them.
-    if motion.pairs * 2 < counts.fewest(settings) {
+    if motion.pairs * 2 < fewest(settings, motion.period_us) {
         return unknown(Reason::TooFewFrames);
     }
-    let moves = motion.statistic >= threshold;
+    let statistic = lasting.judge(motion, end_us, hop_us);
+    let moves = statistic >= threshold;
     let reason = if moves {
         None
     } else {
@@ -283,7 +291,7 @@ pub fn judge(
         } else {
             LinkState::Still
         },
-        statistic: Some(motion.statistic),
+        statistic: Some(statistic),
         threshold,
         reason,
     }

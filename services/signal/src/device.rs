@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use csi::Frame;
 use dsp::gain::GainError;
+use dsp::motion::Lasting;
 use events::DataSource;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -115,6 +116,12 @@ pub struct KeptLink {
     /// Frequency of something that moves steadily, microhertz.
     #[serde(default)]
     pub mover_uhz: Option<u64>,
+    /// Statistics of the latest windows, as bits: JSON may lose the last one of a number, and a restart must not show.
+    #[serde(default)]
+    pub recent: Vec<u64>,
+    /// End of the last of them, microseconds.
+    #[serde(default)]
+    pub recent_end_us: i64,
 }
 
 impl Device {
@@ -382,6 +389,8 @@ impl Device {
             first_slot: link.first_slot(),
             moving: link.moving,
             mover_uhz: link.mover_uhz(),
+            recent: link.lasting().recent().map(f64::to_bits).collect(),
+            recent_end_us: link.lasting().end_us(),
         };
         self.links.iter().map(keep).collect()
     }
@@ -391,7 +400,9 @@ impl Device {
         for link in &mut self.links {
             let key = link.key();
             if let Some(kept) = kept.iter().find(|kept| kept.key == key) {
-                link.resume(kept.first_slot, kept.moving, kept.mover_uhz);
+                let recent = kept.recent.iter().copied().map(f64::from_bits);
+                let lasting = Lasting::of(recent, kept.recent_end_us);
+                link.resume(kept.first_slot, kept.moving, kept.mover_uhz, lasting);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use csi::{Frame, SampleFormat};
 use dsp::activity::{self, Extractor};
 use dsp::gain::{Gain, GainBlocks, GainError};
-use dsp::motion::MotionMeter;
+use dsp::motion::{Lasting, MotionMeter};
 use dsp::mover::SteadyFinder;
 use dsp::split::Split;
 use num_complex::Complex32;
@@ -73,6 +73,8 @@ pub struct Link {
     first_slot: i64,
     /// In motion in the latest window.
     pub moving: bool,
+    /// What the latest windows leave to the next.
+    lasting: Lasting,
 }
 
 /// Memory shared by all links while a frame is taken or a window evaluated: what a link holds itself is only what it needs from
@@ -135,6 +137,7 @@ impl Link {
             blocks,
             first_slot: slot,
             moving: false,
+            lasting: Lasting::default(),
         }
     }
 
@@ -157,10 +160,23 @@ impl Link {
     }
 
     /// Takes up the state kept over a restart.
-    pub fn resume(&mut self, first_slot: i64, moving: bool, mover_uhz: Option<u64>) {
+    pub fn resume(
+        &mut self,
+        first_slot: i64,
+        moving: bool,
+        mover_uhz: Option<u64>,
+        lasting: Lasting,
+    ) {
         self.first_slot = first_slot;
         self.moving = moving;
         self.monitor.resume(mover_uhz);
+        self.lasting = lasting;
+    }
+
+    /// What the latest windows leave to the next.
+    #[must_use]
+    pub fn lasting(&self) -> &Lasting {
+        &self.lasting
     }
 
     /// Frequency of something that moves steadily, microhertz.

@@ -383,6 +383,11 @@ fn about(window: &Closed, origin: &Origin) -> BTreeMap<String, Value> {
         let level = motion.level.map(|level| level.coherent_db2.sqrt());
         extra.insert("level_change_db".to_owned(), json!(level));
     }
+    // This window alone would not have been motion: with those before it is.
+    if let Some(own) = evaluation.by_lasting() {
+        extra.insert("by".to_owned(), json!("lasting"));
+        extra.insert("window_score".to_owned(), json!(own));
+    }
     let presence = &window.presence;
     extra.insert("presence".to_owned(), json!(presence.state.as_str()));
     if !presence.reason.is_empty() {

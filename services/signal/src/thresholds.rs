@@ -204,7 +204,7 @@ mod tests {
             (settings.threshold, settings.threshold_is_chosen),
             (0.4, true)
         );
-        assert!((settings.release - 0.4 * 0.11 / 0.15).abs() < 1e-12);
+        assert!((settings.release - 0.4 * 0.15 / 0.2).abs() < 1e-12);
         assert_eq!(settings.validate(), Ok(()));
     }
 

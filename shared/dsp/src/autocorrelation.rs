@@ -64,6 +64,28 @@ pub struct FirstLag {
     pub subcarriers: usize,
 }
 
+/// The mean square change of normalised power from one frame to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Its median over the pairs of neighbouring frames.
+    pub typical: f64,
+    /// Its mean.
+    pub mean: f64,
+}
+
+impl Changes {
+    /// How evenly the change is spread over time: near 1 for noise and for a moving body, near 0 where it sits in few jumps. 0 where
+    /// nothing changes.
+    #[must_use]
+    pub fn evenness(self) -> f64 {
+        if self.mean > 0.0 {
+            self.typical / self.mean
+        } else {
+            0.0
+        }
+    }
+}
+
 /// Columns between two subcarriers whose correlation is taken. Neighbours themselves share a little noise where the receiver
 /// smooths over frequency. A few pairs lie across the seam between two gain blocks; they say nothing, and only dilute.
 pub const APART: usize = 2;
@@ -213,10 +235,8 @@ impl Autocorrelation {
         first
     }
 
-    /// How evenly the change is spread over time: the median over pairs of neighbouring frames of
-    /// `d[t] = mean over k of (x[t,k] - x[t-1,k])^2`, divided by its mean. Near 1 for noise and for a moving body, near 0
-    /// where the change sits in few jumps. 0 where nothing changes.
-    pub fn evenness(&mut self, series: Series<'_>, longest_us: f64) -> f64 {
+    /// How much changes from frame to frame: `d[t] = mean over k of (x[t,k] - x[t-1,k])^2` over pairs of neighbouring frames.
+    pub fn changes(&mut self, series: Series<'_>, longest_us: f64) -> Changes {
         self.differences.clear();
         let rows = series.iter().zip(series.times_us);
         for ((before, at), (row, time)) in rows.clone().zip(rows.skip(1)) {
@@ -225,14 +245,13 @@ impl Autocorrelation {
             }
         }
         if self.differences.is_empty() {
-            return 0.0;
+            return Changes::default();
         }
         let mean = self.differences.iter().map(|d| f64::from(*d)).sum::<f64>()
             / self.differences.len() as f64;
-        if mean > 0.0 {
-            f64::from(median(&mut self.differences)) / mean
-        } else {
-            0.0
+        Changes {
+            typical: f64::from(median(&mut self.differences)),
+            mean,
         }
     }
 }

@@ -110,7 +110,7 @@ fn first_lag_autocorrelation() {
     );
     assert_eq!(lag.pairs, 58);
     close(
-        [sums.evenness(series, 2.5 * period)],
+        [sums.changes(series, 2.5 * period).evenness()],
         &[vectors.number("evenness")],
         1e-5,
     );

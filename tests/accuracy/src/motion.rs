@@ -177,7 +177,7 @@ pub fn presence(takes: &[Take]) -> Presence {
             let tally = match (truth, take.entry.label()) {
                 (true, _) => &mut presence.moving,
                 (false, Some("empty")) => &mut presence.empty,
-                (false, Some("lying" | "sitting" | "no_activity")) => &mut presence.still,
+                (false, Some("lying" | "sitting" | "still" | "no_activity")) => &mut presence.still,
                 (false, _) => continue,
             };
             tally.0 += usize::from(window.presence == PresenceState::Present);

@@ -19,6 +19,12 @@ pub enum Set {
     IalrMore,
     /// The sessions of thu4n that are not in [`Set::Thu4n`].
     Thu4nMore,
+    /// Quiet and walking, ESP32-C6 at 40 MHz, about 100 frames/s.
+    Tzanis,
+    /// Still and moving, ESP32, frames in bursts.
+    Surya,
+    /// An empty room, somebody still, somebody moving; ESP32, 11 frames/s.
+    Fauzan,
     /// An empty room or somebody moving, ESP32-S3, 10 amplitude frames/s.
     Ialr,
     /// Exercises on the spot, ESP32, about 100 frames/s.
@@ -57,11 +63,14 @@ impl Set {
     ];
 
     /// Those from which no constant is; what was looked at of them is in docs/accuracy.md.
-    pub const BLIND: [Self; 4] = [
+    pub const BLIND: [Self; 7] = [
         Self::EspectreHistory,
         Self::EspectreLater,
         Self::IalrMore,
         Self::Thu4nMore,
+        Self::Tzanis,
+        Self::Surya,
+        Self::Fauzan,
     ];
 
     /// It is one of [`BLIND`](Self::BLIND).
@@ -79,6 +88,9 @@ impl Set {
             Self::EspectreLater => "espectre-later",
             Self::IalrMore => "ialr-more",
             Self::Thu4nMore => "thu4n-more",
+            Self::Tzanis => "tzanis",
+            Self::Surya => "surya",
+            Self::Fauzan => "fauzan",
             Self::Ialr => "ialr",
             Self::Thu4n => "thu4n",
             Self::CsiHar => "csi-har",
@@ -160,9 +172,13 @@ impl Set {
                     .unwrap_or(entry);
                 begin.name.clone()
             }
-            Self::Ialr | Self::EspectreHistory | Self::EspectreLater | Self::IalrMore => {
-                session.to_owned()
-            }
+            Self::Ialr
+            | Self::EspectreHistory
+            | Self::EspectreLater
+            | Self::IalrMore
+            | Self::Tzanis
+            | Self::Surya
+            | Self::Fauzan => session.to_owned(),
             Self::Thu4n | Self::Thu4nMore => format!("session {session}"),
             Self::CsiHar | Self::CsiHarUnseen => {
                 session.split('-').next().unwrap_or_default().to_owned()
@@ -198,7 +214,7 @@ impl Take {
     #[must_use]
     pub fn truth(&self, window: &Window) -> Option<bool> {
         match self.entry.source.as_str() {
-            "espectre" | "espectre-history" | "espectre-later" => {
+            "espectre" | "espectre-history" | "espectre-later" | "tzanis" | "surya" | "fauzan" => {
                 let at = |second| self.entry.label_at(second);
                 let label = at(window.start_s)?;
                 (at(window.end_s) == Some(label)).then_some(label == "motion")
@@ -222,7 +238,7 @@ impl Take {
     pub fn still(&self) -> bool {
         matches!(
             self.entry.label(),
-            Some("quiet" | "empty" | "no_activity" | "lying" | "sitting" | "no_movement")
+            Some("quiet" | "empty" | "no_activity" | "lying" | "sitting" | "still" | "no_movement")
         )
     }
 }

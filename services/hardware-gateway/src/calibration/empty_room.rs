@@ -10,7 +10,7 @@ use dsp::autocorrelation::Series;
 use dsp::circular::Circular;
 use dsp::clock::nominal_period_us;
 use dsp::gain::GainBlocks;
-use dsp::motion::{METHOD, MotionMeter, THRESHOLD};
+use dsp::motion::{Lasting, METHOD, MotionMeter, THRESHOLD};
 use dsp::periodic;
 use dsp::phase::{Line, Phases, Sanitizer};
 use dsp::robust::{median_and_spread, quantile, rate_bound};
@@ -178,6 +178,7 @@ fn statistics(link: &LinkFrames, rows: &Rows) -> Vec<f64> {
         return Vec::new();
     };
     let mut meter = MotionMeter::default();
+    let mut lasting = Lasting::default();
     let mut intervals = Vec::new();
     let mut statistics = Vec::new();
     let mut begin = first.div_euclid(HOP_US) * HOP_US + HOP_US;
@@ -211,7 +212,8 @@ fn statistics(link: &LinkFrames, rows: &Rows) -> Vec<f64> {
             width: rows.width,
         };
         let motion = meter.measure_with_level(series, rounding, levels);
-        statistics.extend(motion.map(|motion| motion.statistic));
+        let end_us = begin - HOP_US + WINDOW_US;
+        statistics.extend(motion.map(|motion| lasting.judge(&motion, end_us, HOP_US)));
     }
     statistics
 }

@@ -51,6 +51,13 @@ impl Evaluation {
         self.verdict.state == LinkState::Motion
             && motion.is_some_and(|motion| motion.by_level(self.verdict.threshold))
     }
+
+    /// The statistic of this window, where the link is in motion only by it and the windows before together.
+    #[must_use]
+    pub fn by_lasting(&self) -> Option<f64> {
+        let own = self.motion.as_ref()?.statistic;
+        (self.verdict.state == LinkState::Motion && own < self.verdict.threshold).then_some(own)
+    }
 }
 
 impl Link {
@@ -128,7 +135,8 @@ impl Link {
         let verdict = if masked {
             Verdict::unknown(settings.threshold, Reason::Masked)
         } else {
-            judge(settings, &counts, motion.as_ref(), self.moving)
+            let lasting = (&mut self.lasting, end_us, hop);
+            judge(settings, &counts, motion.as_ref(), self.moving, lasting)
         };
         let verdict = without_mover(
             &mut self.monitor,

@@ -56,6 +56,7 @@ pub(super) fn wire(
         frame_rate_hz: (counts.received() as f64 * 1e6 / counts.window_us.max(1) as f64) as f32,
         motion_score: verdict.statistic.map(narrow),
         motion_threshold: narrow(verdict.threshold),
+        window_score: motion.map(|motion| narrow(motion.statistic)),
         shape_score: motion.map(|motion| narrow(motion.shape)),
         level_change_db: motion.and_then(|motion| motion.level).map(change_db),
         state: link_state(verdict.state).into(),

@@ -121,6 +121,8 @@ pub struct Window {
     pub start_us: i64,
     /// End, microseconds.
     pub end_us: i64,
+    /// One ends every so many microseconds.
+    pub hop_us: i64,
     /// Nothing of the link was seen in the window before.
     pub begins: bool,
     /// What was counted.

@@ -48,8 +48,8 @@ fn with_a_weak_shape_it_is_motion_and_the_events_say_why() {
             .iter()
             .zip(source::windows(&together))
         {
-            assert!(together.motion_score >= together.shape_score);
-            assert_eq!(alone.motion_score, alone.shape_score);
+            assert!(together.window_score >= together.shape_score);
+            assert_eq!(alone.window_score, alone.shape_score);
             if alone.state() == LinkState::Still && together.state() == LinkState::Motion {
                 helped += 1;
                 assert!(together.shape_score.unwrap() < 0.2, "{together:?}");

@@ -293,7 +293,7 @@ fn a_rate_of_false_alarms_is_kept_and_named() {
             .metadata
             .method
             .unwrap()
-            .ends_with("threshold=0.15 from=settings")
+            .ends_with("threshold=0.2 from=settings")
     );
     assert_eq!(event.metadata.extra.get("false_alarms_per_week"), None);
 }

@@ -11,6 +11,7 @@
 mod anti_truth;
 mod breathing;
 mod fusion;
+mod lasting;
 mod level;
 mod links;
 mod movers;

@@ -49,7 +49,7 @@ fn change(mut frames: Vec<Frame>, scale: f32, format: SampleFormat) -> f64 {
     assert!(windows.len() > 5, "{}", windows.len());
     let changes = windows.iter().map(|window| {
         let statistic = unrounded(&frames, window).statistic;
-        (f64::from(window.motion_score.unwrap()) - statistic).abs()
+        (f64::from(window.window_score.unwrap()) - statistic).abs()
     });
     changes.fold(0.0, f64::max)
 }

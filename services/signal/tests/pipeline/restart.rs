@@ -77,7 +77,7 @@ fn motion_is_announced_once_per_onset_and_then_at_the_refresh_interval() {
                 .method
                 .as_ref()
                 .unwrap()
-                .starts_with("power-autocorrelation/3")
+                .starts_with("power-autocorrelation/4")
         );
     }
 }

@@ -148,7 +148,7 @@ async fn frames_become_windows_events_and_a_state() {
     assert!(
         state.evidence[0]
             .method
-            .starts_with("power-autocorrelation/3")
+            .starts_with("power-autocorrelation/4")
     );
     // Nothing came for five seconds: it is not known any more.
     let after = within("unknown", watch.message())

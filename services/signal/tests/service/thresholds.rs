@@ -203,9 +203,9 @@ async fn a_threshold_is_tried_on_the_past_before_it_is_set() {
     assert!(as_it_is.alarms_per_week_at_most.unwrap() > 10_000.0);
     assert_eq!(as_it_is.links, 1);
 
-    let strict = ask(request(Some(0.99))).await;
+    let strict = ask(request(Some(1.0))).await;
     assert_eq!(strict.what_if.unwrap().alarms, 0);
-    assert_eq!(strict.thresholds.unwrap().motion_threshold, Some(0.99));
+    assert_eq!(strict.thresholds.unwrap().motion_threshold, Some(1.0));
     // Nothing was set by that, and nothing by a live past that there is not.
     let live = UpdateThresholdsRequest {
         source: DataSource::Live.into(),

@@ -339,7 +339,7 @@ fn wandering(t: f64) -> f64 {
 /// A movement that the shape hardly shows.
 fn weak(t: f64, k: usize) -> f64 {
     let way = 14.0 * (1.1 * t).sin() + 6.0 * (2.7 * t + 1.0).sin();
-    1.0 + 0.037 * (way + k as f64 / 6.0).cos()
+    1.0 + 0.029 * (way + k as f64 / 6.0).cos()
 }
 
 #[test]
@@ -433,4 +433,216 @@ fn a_walk_in_few_frames_is_no_tone() {
         );
         assert!(motion.statistic > 0.2, "{motion:?}");
     }
+}
+
+/// Rounded samples of a constant channel of `units` whose phase turns by `turn` radians a frame, with receiver noise of `noise` units.
+fn rounded(units: f64, noise: f64, turn: f64) -> (Vec<i64>, Vec<f32>, f64) {
+    let times: Vec<i64> = (0..FRAMES as i64).map(|t| t * 10_000).collect();
+    let mut source = Noise(17);
+    let (mut rows, mut inverse) = (Vec::new(), 0.0);
+    for t in 0..FRAMES {
+        let row: Vec<f64> = (0..WIDTH)
+            .map(|k| {
+                let phase = turn * t as f64 + 0.37 * k as f64;
+                let mut part = |value: f64| (units * value + noise * source.normal()).round();
+                part(phase.cos()).powi(2) + part(phase.sin()).powi(2)
+            })
+            .collect();
+        let mean = row.iter().sum::<f64>() / WIDTH as f64;
+        inverse += 1.0 / mean;
+        rows.extend(row.iter().map(|power| (power / mean) as f32));
+    }
+    (times, rows, inverse / FRAMES as f64 / 3.0)
+}
+
+#[test]
+fn rounding_is_no_motion_with_whatever_noise() {
+    for units in [4.0, 8.0, 20.0, 60.0] {
+        for noise in [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0] {
+            for turn in [0.0005, 0.002, 0.008, 0.03, 0.3] {
+                let (times_us, rows, rounding) = rounded(units, noise, turn);
+                let series = Series {
+                    times_us: &times_us,
+                    rows: &rows,
+                    width: WIDTH,
+                };
+                let motion = MotionMeter::default().measure(series, rounding);
+                // Rows that are alike to the last bit are no motion either.
+                let statistic = motion.map_or(0.0, |motion| motion.statistic);
+                let most = if noise > 0.0 { 0.1 } else { THRESHOLD };
+                assert!(statistic < most, "{units} {noise} {turn}: {motion:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_rounding_leaves_coherent_is_bounded_from_above() {
+    // Errors of rounding under Gaussian steps of `s` units are correlated by `6 / pi^2 sum 1/k^2 exp(-2 pi^2 k^2 s^2)`; with noise of `a`
+    // times the variance of rounding, `s^2 = a / 6`, and half the mean square change is `a + 1 - correlation`, both in that variance.
+    for a in (0..300).map(|step| f64::from(step) / 100.0) {
+        let terms = (1..400).map(|k| f64::from(k).powi(2));
+        let sum: f64 = terms
+            .map(|k2| (-TAU * TAU / 2.0 * k2 * a / 6.0).exp() / k2)
+            .sum();
+        let correlation = 24.0 / (TAU * TAU) * sum;
+        let change = 2.0 * (a + 1.0 - correlation);
+        let bound = coherent_rounding(1.0, change);
+        assert!(bound >= correlation - 0.002, "{a}: {bound} {correlation}");
+        assert!(bound <= correlation + 0.14, "{a}: {bound} {correlation}");
+    }
+    assert_eq!(coherent_rounding(0.0, 1.0), 0.0);
+}
+
+#[test]
+fn a_small_movement_above_the_noise_is_not_taken_for_rounding() {
+    // Of a coherent 1e-3, samples of 20 units would hide 8e-4 if their rounding were coherent. With noise of 0.4 units it is not.
+    let quiet = room(8, |_, _| 1.0);
+    let moving = room(8, |t, k| {
+        1.0 + 0.045 * (6.0 * t + 2.5 * (1.7 * t).sin() + k as f64 / 6.0).cos()
+    });
+    let statistic = |(times_us, rows): &(Vec<i64>, Vec<f32>)| {
+        let series = Series {
+            times_us,
+            rows,
+            width: WIDTH,
+        };
+        MotionMeter::default()
+            .measure(series, 8e-4)
+            .unwrap()
+            .statistic
+    };
+    assert!(statistic(&moving) > THRESHOLD, "{}", statistic(&moving));
+    assert!(statistic(&quiet) < 0.05, "{}", statistic(&quiet));
+}
+
+#[test]
+fn small_movement_that_lasts_is_worth_two_windows() {
+    let motion = |statistic: f64, period_us: f64| Motion {
+        statistic,
+        period_us,
+        ..measure(&room(1, |_, _| 1.0))
+    };
+    let twice = |statistic: f64| statistic * (2.0 - statistic);
+    let hop = 500_000;
+    let all = |statistics: &[f64]| -> Vec<f64> {
+        let mut lasting = Lasting::default();
+        let ends = (1..).map(|hops| hops * hop);
+        let one = |(statistic, end): (&f64, i64)| lasting.judge(&motion(*statistic, 1e4), end, hop);
+        statistics.iter().zip(ends).map(one).collect()
+    };
+    // From the fourth on, and not beyond the first that falls back.
+    let small = [0.12, 0.11, 0.13, 0.12, 0.12, 0.01, 0.12, 0.12, 0.12, 0.12];
+    let mut expected = small;
+    (expected[3], expected[4]) = (twice(0.11), twice(0.11));
+    (expected[5], expected[9]) = (twice(0.01), twice(0.12));
+    assert_eq!(all(&small), expected);
+    assert!(expected[3] > THRESHOLD);
+    // A jolt stays what it is, movement that is over is over, and nothing is more than all.
+    assert_eq!(all(&[0.0, 0.9, 0.9, 0.9, 0.0]), [0.0, 0.9, 0.9, 0.9, 0.0]);
+    assert_eq!(all(&[0.9, 0.9, 0.9, 0.9, -0.1]).pop(), Some(-0.1));
+    assert_eq!(all(&[1.0, 1.0, 1.0, 1.0]), [1.0; 4]);
+    // A window that is missing, or of few frames, begins anew.
+    let mut lasting = Lasting::default();
+    for end in [1, 2, 3, 5, 6, 7] {
+        assert_eq!(lasting.judge(&motion(0.12, 1e4), end * hop, hop), 0.12);
+    }
+    assert_eq!(lasting.judge(&motion(0.12, 1e4), 8 * hop, hop), twice(0.12));
+    assert_eq!(lasting.judge(&motion(0.12, 1e5), 9 * hop, hop), 0.12);
+    assert_eq!(lasting.judge(&motion(0.12, 1e4), 10 * hop, hop), 0.12);
+    // Taken up elsewhere it goes on as it would have.
+    let mut lasting = Lasting::default();
+    for end in 1..4 {
+        lasting.judge(&motion(0.12, 1e4), end * hop, hop);
+    }
+    let mut other = Lasting::of(lasting.recent(), lasting.end_us());
+    assert_eq!(other, lasting);
+    assert_eq!(other.judge(&motion(0.12, 1e4), 4 * hop, hop), twice(0.12));
+    // Of long hops two.
+    let mut lasting = Lasting::default();
+    assert_eq!(lasting.judge(&motion(0.12, 1e4), 8 * hop, 4 * hop), 0.12);
+    let second = lasting.judge(&motion(0.12, 1e4), 12 * hop, 4 * hop);
+    assert_eq!(second, twice(0.12));
+}
+
+/// Bursts of `each` frames, 0.5 ms apart, every 110 ms: with each its own state of the receiver, which a burst's frames share.
+fn in_bursts(each: usize, seed: u64, change: impl Fn(f64, usize) -> f64) -> (Vec<i64>, Vec<f32>) {
+    let mut noise = Noise(seed * 77 + 3);
+    let (mut times, mut rows) = (Vec::new(), Vec::new());
+    for begin in (0..18).map(|burst| burst * 110_000) {
+        let state: Vec<f64> = (0..WIDTH).map(|_| 0.08 * noise.normal()).collect();
+        for time in (0..each as i64).map(|frame| begin + frame * 500) {
+            times.push(time);
+            rows.extend(state.iter().enumerate().map(|(k, state)| {
+                (change(time as f64 / 1e6, k) * (1.0 + state + 0.04 * noise.normal())) as f32
+            }));
+        }
+    }
+    (times, rows)
+}
+
+#[test]
+fn what_the_frames_of_a_burst_share_is_no_motion() {
+    let walk =
+        |t: f64, k: usize| 1.0 + 0.3 * (14.0 * t + 3.0 * (1.9 * t).sin() + k as f64 / 6.0).cos();
+    for seed in 1..12 {
+        for each in [3, 6, 9] {
+            let still = measure(&in_bursts(each, seed, |_, _| 1.0));
+            assert!(still.statistic < 0.1, "{seed} {each}: {still:?}");
+            assert!(!is_fast(still.period_us) && still.pairs == 17, "{still:?}");
+            let moving = measure(&in_bursts(each, seed, walk));
+            assert!(moving.statistic > THRESHOLD, "{seed} {each}: {moving:?}");
+        }
+    }
+}
+
+#[test]
+fn bursts_are_means_of_their_frames() {
+    let (times_us, rows) = in_bursts(4, 9, |_, _| 1.0);
+    let levels: Vec<f32> = (0..times_us.len()).map(|index| index as f32).collect();
+    let mut together = Together::default();
+    let series = Series {
+        times_us: &times_us,
+        rows: &rows,
+        width: WIDTH,
+    };
+    together.take(series, &levels);
+    let (means, mean_levels) = together.series(WIDTH);
+    assert_eq!((means.times_us.len(), means.rows.len()), (18, 18 * WIDTH));
+    assert_eq!(means.times_us[..2], [750, 110_750]);
+    assert_eq!(mean_levels[..2], [1.5, 5.5]);
+    let expected: f32 = rows.iter().skip(3).step_by(WIDTH).take(4).sum();
+    assert!((means.rows[3] - expected / 4.0).abs() < 1e-6);
+    // Levels that are not one for each row are none.
+    together.take(series, &levels[1..]);
+    assert_eq!(together.series(WIDTH).1, &[] as &[f32]);
+    // Frames that are far enough apart stay as they are.
+    let apart: Vec<i64> = (0..times_us.len() as i64).map(|at| at * 20_000).collect();
+    together.take(
+        Series {
+            times_us: &apart,
+            ..series
+        },
+        &levels,
+    );
+    assert_eq!(together.series(WIDTH).0.rows, rows);
+}
+
+#[test]
+fn frames_that_are_followed_most_of_the_time_are_no_bursts() {
+    // Pairs 2 ms apart, every 25 ms: all of the time is followed.
+    let pairs: Vec<i64> = (0..80)
+        .flat_map(|at| [at * 25_000, at * 25_000 + 2_000])
+        .collect();
+    assert!((followed(&pairs) - 1.0).abs() < 1e-12);
+    // Bursts of 4.5 ms every 110 ms.
+    let (bursts, _) = in_bursts(10, 1, |_, _| 1.0);
+    assert!(followed(&bursts) < 0.05);
+    // 100 frames a second of which a second's half is lost.
+    let halves: Vec<i64> = (0..200)
+        .filter(|at| at % 100 < 50)
+        .map(|at| at * 10_000)
+        .collect();
+    assert!(followed(&halves) > FOLLOWED);
+    assert_eq!(followed(&[]), 0.0);
 }

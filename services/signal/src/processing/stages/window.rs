@@ -341,6 +341,7 @@ impl Link {
             link: self.number,
             start_us,
             end_us,
+            hop_us: hop,
             begins: std::mem::take(&mut self.begins),
             validated: false,
             sample_us: sample_us.to_vec(),
