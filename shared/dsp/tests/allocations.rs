@@ -133,6 +133,17 @@ fn no_stage_allocates_when_warm() {
         let motion = motion.measure_with_level(series, 1e-4, &levels).unwrap();
         assert!(motion.level.is_some());
     });
+    // The same frames in bursts of ten.
+    let bunched = |(place, _): (usize, &i64)| (place / 10) as i64 * 100_000 + (place % 10) as i64;
+    let times_us: Vec<i64> = series.times_us.iter().enumerate().map(bunched).collect();
+    let bursts = Series {
+        times_us: &times_us,
+        ..series
+    };
+    check("motion of bursts", 2, |_| {
+        let motion = motion.measure_with_level(bursts, 1e-4, &levels).unwrap();
+        assert_eq!(motion.period_us, 100_000.0);
+    });
     let mut speed = SpeedMeter::default();
     check("speed", 2, |_| {
         let _ = speed.measure(series, 0.0577);

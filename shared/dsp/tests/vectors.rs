@@ -13,6 +13,7 @@ use dsp::clock::{RegularClock, nominal_period_us};
 use dsp::gain::GainBlocks;
 use dsp::hampel::{Scratch, hampel};
 use dsp::level::LevelMeter;
+use dsp::motion::{Lasting, Motion, MotionMeter, is_fast};
 use num_complex::Complex32;
 use serde_json::Value;
 
@@ -160,5 +161,51 @@ fn levels_of_windows_as_in_numpy() {
         close([level.variance_db2], &[of("variance_db2")], 1e-5);
         close([level.pairs as f64], &[of("pairs")], 0.0);
         close([level.evidence()], &[of("evidence")], 1e-5);
+    }
+}
+
+fn numbers(of: &Value) -> Vec<f64> {
+    let values = of.as_array().unwrap().iter();
+    values.map(|value| value.as_f64().unwrap()).collect()
+}
+
+/// The motion of a window of `data/motion.json`.
+fn motion_of(window: &Value, rounding: f64) -> Motion {
+    let times = window["times_us"].as_array().unwrap().iter();
+    let times_us: Vec<i64> = times.map(|time| time.as_i64().unwrap()).collect();
+    let rows: Vec<f32> = numbers(&window["rows"]).iter().map(|x| *x as f32).collect();
+    let series = Series {
+        times_us: &times_us,
+        rows: &rows,
+        width: rows.len() / times_us.len(),
+    };
+    MotionMeter::default().measure(series, rounding).unwrap()
+}
+
+#[test]
+fn motion_of_windows_as_in_numpy() {
+    let vectors: Value = serde_json::from_str(include_str!("data/motion.json")).unwrap();
+    for window in vectors["rounded"].as_array().unwrap() {
+        let motion = motion_of(window, window["rounding"].as_f64().unwrap());
+        let phi = window["phi"].as_f64().unwrap();
+        close([motion.autocorrelation], &[phi], 1e-5);
+    }
+    let window = &vectors["bursts"];
+    let motion = motion_of(window, 0.0);
+    let of = |name: &str| window[name].as_f64().unwrap();
+    assert!(of("followed") < dsp::motion::FOLLOWED && !is_fast(motion.period_us));
+    close([motion.period_us], &[of("period_us")], 0.0);
+    close([motion.neighbour], &[of("neighbour")], 1e-5);
+    close([motion.statistic], &[of("statistic")], 1e-6);
+    let (own, judged) = (&vectors["lasting"]["own"], &vectors["lasting"]["judged"]);
+    let mut lasting = Lasting::default();
+    for (place, (own, judged)) in numbers(own).iter().zip(numbers(judged)).enumerate() {
+        let window = Motion {
+            statistic: *own,
+            period_us: 1e4,
+            ..motion
+        };
+        let end_us = 500_000 * (place as i64 + 1);
+        close([lasting.judge(&window, end_us, 500_000)], &[judged], 1e-12);
     }
 }

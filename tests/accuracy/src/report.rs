@@ -45,6 +45,8 @@ pub struct Measured {
     pub sets: Vec<OfSet>,
     /// Motion on recordings that nobody looked at before the constants stood, as far as they are to be had.
     pub blind: Vec<OfSet>,
+    /// Several of them together.
+    pub blind_together: Vec<Group>,
     /// Motion, all ESP32 chips together.
     pub together: Vec<Group>,
     /// What is not motion.
@@ -111,11 +113,22 @@ impl Measured {
             Scope::Everything => &Set::BLIND,
             Scope::Core => &[],
         };
+        let mut chips: Vec<Scored> = Vec::new();
         for set in blind {
             if let Some(takes) = set.takes(places)? {
                 let cases = motion::scored(*set, &takes);
                 measured.blind.push(of_set(*set, &takes, &cases));
+                if matches!(set, Set::EspectreHistory | Set::EspectreLater) {
+                    chips.extend(cases);
+                }
             }
+        }
+        if !chips.is_empty() {
+            measured.blind_together.push(motion::group(
+                "blind.chips",
+                "ESPectre's earlier and later recordings, five chips, together",
+                &chips,
+            ));
         }
         for falsehood in Falsehood::ALL {
             let Some(outcome) = anti_truth::measure(falsehood, places)? else {
@@ -143,6 +156,9 @@ impl Measured {
             );
         }
         self.together.iter().for_each(|group| figures.motion(group));
+        self.blind_together
+            .iter()
+            .for_each(|group| figures.motion(group));
         for blind in &self.blind {
             blind.groups.iter().for_each(|group| figures.motion(group));
             figures.alarms(&format!("blind.{}", blind.set.source()), blind.alarms);
@@ -195,7 +211,8 @@ impl Measured {
         if self.blind.is_empty() {
             return;
         }
-        table_of_motion(text, self.blind.iter().flat_map(|of_set| &of_set.groups));
+        let groups = self.blind.iter().flat_map(|of_set| &of_set.groups);
+        table_of_motion(text, self.blind_together.iter().chain(groups));
         table_of_alarms(text, &self.blind);
     }
 
