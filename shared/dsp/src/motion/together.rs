@@ -21,7 +21,7 @@ impl Together {
         self.levels_db.clear();
         let levelled = levels_db.len() == series.times_us.len();
         let mut levels = levels_db.iter();
-        let (mut first_us, mut count, mut since_us) = (None, 0_u16, 0);
+        let (mut first_us, mut count, mut since_us) = (None, 0_u32, 0);
         for (row, time_us) in series.iter().zip(series.times_us) {
             let level = levels.next().copied().filter(|_| levelled);
             let first = *first_us.get_or_insert(*time_us);
@@ -46,11 +46,11 @@ impl Together {
     }
 
     /// Makes means of the sums of the burst taken last.
-    fn close(&mut self, width: usize, count: u16, since_us: i64) {
+    fn close(&mut self, width: usize, count: u32, since_us: i64) {
         if count < 2 {
             return;
         }
-        let share = 1.0 / f32::from(count);
+        let share = (1.0 / f64::from(count)) as f32;
         let begin = self.rows.len().saturating_sub(width);
         let sums = self.rows.get_mut(begin..).unwrap_or_default();
         sums.iter_mut().for_each(|sum| *sum *= share);
