@@ -13,7 +13,7 @@ use crate::processing::runs::Runs;
 /// What a checkpoint begins with, before the version.
 const MARK: &[u8; 8] = b"FRESNELC";
 /// Version of the form of checkpoints, the states of all stages included. To be raised when any of them changes.
-pub const FORM: u16 = 2;
+pub const FORM: u16 = 3;
 
 /// Name of a run's output.
 #[must_use]
