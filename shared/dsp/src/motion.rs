@@ -184,17 +184,13 @@ impl MotionMeter {
     ) -> Option<Motion> {
         let period_us = nominal_period_us(series.times_us, &mut self.intervals)?;
         if !is_fast(period_us) || followed(series.times_us) >= FOLLOWED {
-            let fast = is_fast(period_us);
-            return self.measure_apart(series, rounding, levels_db, (period_us, fast));
+            return self.measure_apart(series, rounding, levels_db, period_us);
         }
         let mut together = std::mem::take(&mut self.together);
         together.take(series, levels_db);
         let (series, levels_db) = together.series(series.width);
-        let period_us = nominal_period_us(series.times_us, &mut self.intervals);
-        let motion = period_us.and_then(|period_us| {
-            let fast = is_fast(period_us);
-            self.measure_apart(series, rounding, levels_db, (period_us, fast))
-        });
+        let motion = nominal_period_us(series.times_us, &mut self.intervals)
+            .and_then(|period_us| self.measure_apart(series, rounding, levels_db, period_us));
         self.together = together;
         motion
     }
@@ -205,8 +201,9 @@ impl MotionMeter {
         series: Series<'_>,
         rounding: f64,
         levels_db: &[f32],
-        (period_us, fast): (f64, bool),
+        period_us: f64,
     ) -> Option<Motion> {
+        let fast = is_fast(period_us);
         let longest = LONGEST_LAG * period_us;
         let changes = self.sums.changes(series, longest);
         let rounding = coherent_rounding(rounding, changes.typical);

@@ -50,11 +50,12 @@ impl Lasting {
     /// The statistic that the window which ends at `end_us` is judged by, where a window ends every `hop_us`: its own, or what lasts if
     /// that is more.
     pub fn judge(&mut self, motion: &Motion, end_us: i64, hop_us: i64) -> f64 {
-        if self.end_us.checked_add(hop_us) != Some(end_us) || !is_fast(motion.period_us) {
-            self.recent.clear();
-        }
         if !is_fast(motion.period_us) {
+            self.recent.clear();
             return motion.statistic;
+        }
+        if self.end_us.checked_add(hop_us) != Some(end_us) {
+            self.recent.clear();
         }
         let before = (LASTING_US / hop_us.max(1)).max(1);
         let before = usize::try_from(before).unwrap_or(MOST).min(MOST);
@@ -63,12 +64,10 @@ impl Lasting {
         }
         let whole = self.recent.len() == before;
         let lowest = self.recent.iter().copied().fold(motion.statistic, f64::min);
-        if whole {
-            self.recent.pop_front();
-        }
         self.recent.push_back(motion.statistic);
         self.end_us = end_us;
         if whole {
+            self.recent.pop_front();
             motion.statistic.max(twice(lowest))
         } else {
             motion.statistic
