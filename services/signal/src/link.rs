@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use csi::{Frame, SampleFormat};
+use dsp::activity::pairs::Pairs;
 use dsp::activity::{self, Extractor};
 use dsp::gain::{Gain, GainBlocks, GainError};
 use dsp::motion::{Lasting, MotionMeter};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use self::ring::{Ring, Unpacked};
 use crate::baseline::{Baseline, NoDistance};
-use crate::breathing::Monitor;
+use crate::breathing::{self, Monitor};
 use crate::calibration::Calibrated;
 use crate::masks::Part;
 use crate::window::{Mark, PhaseSteadiness, Phasors};
@@ -64,6 +65,8 @@ pub struct Link {
     ring: Ring,
     phase: PhaseSteadiness,
     extractor: Extractor,
+    /// What lies between the antennas that share a clock.
+    pairs: Pairs,
     monitor: Monitor,
     baseline: Option<Baseline>,
     /// Why there is no baseline.
@@ -87,6 +90,7 @@ pub struct Bench {
     scales: Vec<f32>,
     packed: Vec<u16>,
     phasors: Phasors,
+    product: Split,
     powers: Vec<f32>,
     unpacked: Unpacked,
     meter: MotionMeter,
@@ -130,6 +134,7 @@ impl Link {
             ring: Ring::new(&blocks),
             phase: PhaseSteadiness::default(),
             extractor: Extractor::reaching(&layout.subcarriers, antennas, cells),
+            pairs: Pairs::new(&blocks, antennas, breathing::pairs(frame), cells),
             monitor: Monitor::new(frame, &blocks),
             baseline: None,
             no_baseline: NoDistance::NotCalibrated,
@@ -270,6 +275,7 @@ impl Link {
             &bench.powers
         };
         self.extractor.push(time_us, powers, &self.valid);
+        self.pairs.push(time_us, &bench.split, &mut bench.product);
         Ok(Taken::Row {
             quality: usable(frame.format, &bench.split),
             complete: bench.row.iter().any(|power| *power > 0.0),

@@ -11,7 +11,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dsp::activity::{Extractor, Work};
+use dsp::activity::pairs::Pairs;
+use dsp::activity::{Extractor, MAX_CELLS, Work};
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::breathing::Breathing;
 use dsp::butterworth::{self, Filter};
@@ -310,6 +311,32 @@ fn stages_of_the_live_path(
         b.iter(|| {
             extractor.course_in(&mut work, &mut course, &mut profile);
             black_box(found)
+        });
+    });
+    let shared = dsp::breathing::pairs(room.antennas, 1);
+    let mut pairs = Pairs::new(blocks, room.antennas, shared, MAX_CELLS);
+    let (mut split, mut product) = (Split::default(), Split::default());
+    for (frame, time) in room.frames.iter().zip(series.times_us) {
+        if blocks.split(frame, &mut split).is_ok() {
+            pairs.push(*time, &split, &mut product);
+        }
+    }
+    criterion.bench_function(&format!("pairs, per window of 200/{name}"), |b| {
+        b.iter(|| {
+            pairs.window_in(
+                &mut work,
+                0,
+                black_box(2_000_000),
+                &mut course,
+                &mut profile,
+            )
+        });
+    });
+    let mut clock_us = 0;
+    criterion.bench_function(&format!("pairs, per frame/{name}"), |b| {
+        b.iter(|| {
+            clock_us += PERIOD_US;
+            pairs.push(clock_us, black_box(&split), &mut product)
         });
     });
     let mut tones = ToneFinder::default();

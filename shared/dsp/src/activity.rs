@@ -31,6 +31,8 @@
 //! neighbouring subcarriers and noise is not is the ground of `WiDetect`.
 
 pub mod course;
+mod grid;
+pub mod pairs;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ mod tests;
 use std::ops::Range;
 
 use course::Course;
+use grid::{Filled, Grid};
 use statistics::Statistics;
 
 use crate::lanes;
@@ -121,14 +124,11 @@ pub struct Extractor {
     /// Samples of a frame; 0 before the first.
     samples: usize,
     valid: Vec<bool>,
-    /// Ring of cells; cell `i` of the grid lies at `i` modulo their number.
-    cells: Vec<Cell>,
     /// Sums of normalised amplitude, a row of `samples` for each cell.
-    sums: Vec<f32>,
+    grid: Grid,
     /// The valid samples of each gain block that has any, as ranges of neighbours.
     runs: Vec<Vec<Range<usize>>>,
     scales: Vec<f32>,
-    newest: Option<i64>,
     scratch: Statistics,
 }
 
@@ -137,18 +137,8 @@ pub struct Extractor {
 pub struct Work {
     statistics: Statistics,
     course: Course,
+    pairs: pairs::Work,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    index: i64,
-    frames: u32,
-}
-
-const EMPTY: Cell = Cell {
-    index: i64::MIN,
-    frames: 0,
-};
 
 impl Extractor {
     /// An extractor for frames with `antennas` times `subcarriers` samples, antenna-major. `subcarriers` are the indices of
@@ -166,11 +156,9 @@ impl Extractor {
             blocks: gain_blocks(subcarriers, antennas),
             samples: 0,
             valid: Vec::new(),
-            cells: vec![EMPTY; cells.clamp(MIN_CELLS, MAX_CELLS)],
-            sums: Vec::new(),
+            grid: Grid::new(cells.clamp(MIN_CELLS, MAX_CELLS), 0),
             runs: Vec::new(),
             scales: Vec::new(),
-            newest: None,
             scratch: Statistics::default(),
         }
     }
@@ -188,31 +176,12 @@ impl Extractor {
         if powers.len() != self.samples || !self.same_validity(valid) {
             self.begin(powers.len(), valid);
         }
-        let index = time_us.div_euclid(CELL_US);
-        let reach = self.cells.len() as i64;
-        match self.newest {
-            Some(newest) if index <= newest.saturating_sub(reach) => {
-                self.clear();
-                self.newest = Some(index);
-            }
-            newest => self.newest = Some(newest.map_or(index, |n| n.max(index))),
-        }
         if !self.normalise(powers) {
             return false;
         }
-        let slot = index.rem_euclid(reach) as usize;
-        let samples = self.samples;
-        let (Some(cell), Some(row)) = (
-            self.cells.get_mut(slot),
-            self.sums.get_mut(slot * samples..(slot + 1) * samples),
-        ) else {
+        let Some(row) = self.grid.add(time_us) else {
             return false;
         };
-        if cell.index != index {
-            *cell = Cell { index, frames: 0 };
-            row.fill(0.0);
-        }
-        cell.frames += 1;
         for (runs, scale) in self.runs.iter().zip(&self.scales) {
             for run in runs {
                 let (Some(row), Some(powers)) = (row.get_mut(run.clone()), powers.get(run.clone()))
@@ -239,33 +208,14 @@ impl Extractor {
         out: &mut Vec<f32>,
     ) -> Result<(), Insufficient> {
         out.clear();
-        let first = start_us.saturating_add(CELL_US - 1).div_euclid(CELL_US);
-        let span = end_us.div_euclid(CELL_US).saturating_sub(first);
-        let cells = usize::try_from(span).unwrap_or(0);
-        if !(MIN_CELLS..=self.cells.len()).contains(&cells) {
-            return Err(Insufficient::Span { cells });
-        }
-        let needed = (MIN_FILLED * cells as f64).ceil() as usize;
         self.scratch.begin();
-        for index in first..first.saturating_add(span) {
-            let slot = index.rem_euclid(self.cells.len() as i64) as usize;
-            let row = self
-                .sums
-                .get(slot * self.samples..(slot + 1) * self.samples);
-            match (self.cells.get(slot), row) {
-                (Some(cell), Some(row)) if cell.index == index && cell.frames > 0 => {
-                    self.scratch.push_cell(index, cell.frames, row);
-                }
-                _ => {}
-            }
-        }
-        let filled = self.scratch.filled();
-        if filled < needed {
-            return Err(Insufficient::Cells {
-                filled,
-                cells,
-                needed,
-            });
+        for Filled {
+            index,
+            frames,
+            sums,
+        } in self.grid.window(start_us, end_us)?
+        {
+            self.scratch.push_cell(index, frames, sums);
         }
         let live = self.scratch.select(&self.valid, &self.blocks, DEEP_FADE);
         if live < MIN_SUBCARRIERS {
@@ -297,14 +247,13 @@ impl Extractor {
     pub fn course_in(&self, work: &mut Work, course: &mut Vec<f32>, profile: &mut Vec<f32>) {
         course.clear();
         profile.clear();
-        work.course.of(&work.statistics, course);
+        work.course.of(&work.statistics.fluctuations(), course);
         course::profile(&work.statistics, &self.valid, &self.blocks, profile);
     }
 
     /// Forgets all frames.
     pub fn clear(&mut self) {
-        self.cells.fill(EMPTY);
-        self.newest = None;
+        self.grid.clear();
     }
 
     fn same_validity(&self, valid: &[bool]) -> bool {
@@ -317,13 +266,11 @@ impl Extractor {
     }
 
     fn begin(&mut self, samples: usize, valid: &[bool]) {
-        self.clear();
+        self.grid.begin(samples);
         self.samples = samples;
         self.valid.clear();
         self.valid
             .extend(valid.iter().copied().cycle().take(samples));
-        self.sums.clear();
-        self.sums.resize(self.cells.len() * samples, 0.0);
         let blocks = ranges(&self.blocks, samples).map(|block| runs(&self.valid, block));
         // A block without a valid sample has no gain to take out, and no part in the features.
         self.runs = blocks.filter(|runs| !runs.is_empty()).collect();

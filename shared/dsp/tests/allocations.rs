@@ -8,7 +8,8 @@
     clippy::indexing_slicing
 )]
 
-use dsp::activity::Extractor;
+use dsp::activity::pairs::Pairs;
+use dsp::activity::{Extractor, MAX_CELLS, Work};
 use dsp::autocorrelation::{Autocorrelation, Part, Series};
 use dsp::breathing::Breathing;
 use dsp::butterworth::{self, Filter};
@@ -21,6 +22,7 @@ use dsp::pca::{CARM, Pca};
 use dsp::phase::{Line, Phases, Sanitizer, conjugate_product, ratio};
 use dsp::select::Selector;
 use dsp::speed::SpeedMeter;
+use dsp::split::Split;
 use num_complex::Complex32;
 
 const ANTENNAS: usize = 2;
@@ -158,6 +160,19 @@ fn no_stage_allocates_when_warm() {
             let _ = extractor.window(time(t) - 2_000_000, time(t), &mut features);
         }
     });
+    let mut pairs = Pairs::new(&blocks, ANTENNAS, [(0, 1)], MAX_CELLS);
+    let (mut split, mut product) = (Split::default(), Split::default());
+    let mut work = Work::default();
+    let (mut course, mut profile) = (Vec::new(), Vec::new());
+    check("pairs", 400, |t| {
+        blocks.split(frame(t), &mut split).unwrap();
+        assert!(pairs.push(time(t), &split, &mut product));
+        if t % 100 == 99 {
+            let bounds = (time(t) - 2_000_000, time(t));
+            let _ = pairs.window_in(&mut work, bounds.0, bounds.1, &mut course, &mut profile);
+        }
+    });
+    assert!(!course.is_empty());
     let mut breathing = Breathing::new(&blocks, ANTENNAS, &[(0, 1)]);
     check("breathing", 7000, |t| {
         breathing.push(time(t), row_at(t), frame(t));

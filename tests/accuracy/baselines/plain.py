@@ -126,15 +126,19 @@ def main(folder, only=""):
         else:
             probe(f"{prefix}.user", x, y, sessions)
         probe(f"{prefix}.fall", x, [falls(label) for label in y], sessions)
-    of_set = [take for take in takes if take["set"].startswith("csi-har")]
-    unseen = [take["set"] == "csi-har-unseen" for take in of_set]
-    if any(unseen):
+    for name in ("csi-har-unseen", "csi-har-unseen-more"):
+        of_set = [take for take in takes if take["set"] in ("csi-har", name)]
+        unseen = [take["set"] == name for take in of_set]
+        if not any(unseen):
+            continue
+        prefix = "probe." + name.replace("-", "_")
         x = [take["rows"] for take in of_set]
         y = [take["label"] for take in of_set]
-        probe("probe.csi_har_unseen.still", x, [moving(label) for label in y], unseen, unseen)
-        probe("probe.csi_har_unseen.subject", x, y, unseen, unseen)
-        probe("probe.csi_har_unseen.room", x, y, [take["room"] for take in of_set], unseen)
-        probe("probe.csi_har_unseen.fall", x, [falls(label) for label in y], unseen, unseen)
+        if name == "csi-har-unseen":  # the other has nobody still
+            probe(f"{prefix}.still", x, [moving(label) for label in y], unseen, unseen)
+        probe(f"{prefix}.subject", x, y, unseen, unseen)
+        probe(f"{prefix}.room", x, y, [take["room"] for take in of_set], unseen)
+        probe(f"{prefix}.fall", x, [falls(label) for label in y], unseen, unseen)
     beside.write_text(json.dumps(figures, indent=2) + "\n")
 
 

@@ -21,7 +21,13 @@ fn main() -> anyhow::Result<()> {
     let places = Places::from_environment();
     let catalogue = Catalogue::built_in()?;
     let mut list = String::from("set,name,label,session,room,length_s,samples,valid\n");
-    for set in [Set::Thu4n, Set::CsiHar, Set::CsiHarUnseen, Set::Fition] {
+    for set in [
+        Set::Thu4n,
+        Set::CsiHar,
+        Set::CsiHarUnseen,
+        Set::CsiHarUnseenMore,
+        Set::Fition,
+    ] {
         for take in set.takes(&places)?.unwrap_or_default() {
             let recording = catalogue.find(&take.entry.name, &places)?;
             let (samples, valid) = frames(&path::frames(&recording)?, &take.entry.name, &folder)?;

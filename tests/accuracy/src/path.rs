@@ -46,6 +46,10 @@ pub struct Window {
     pub course: Vec<f32>,
     /// The profile of its channel, where there are features.
     pub profile: Vec<f32>,
+    /// Its course and its profile between antennas that share a clock; empty where there are none.
+    pub pairs: (Vec<f32>, Vec<f32>),
+    /// Mean level of its frames, dBm, where it was measured.
+    pub level_dbm: Option<f32>,
     /// What the baselines say.
     pub naive: Naive,
     /// Whether anybody is there, by all links of the zone.
@@ -106,6 +110,8 @@ pub fn windows(frames: &[Frame]) -> Vec<Window> {
             features: largest.features.clone(),
             course: largest.course.clone(),
             profile: largest.profile.clone(),
+            pairs: (largest.pair_course.clone(), largest.pair_profile.clone()),
+            level_dbm: largest.level_dbm,
             naive: of_frames,
             presence: largest.presence(),
             breaths: links

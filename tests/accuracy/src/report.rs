@@ -78,11 +78,17 @@ impl Measured {
             if scope == Scope::Everything {
                 measured.probes.extend(probe::measure(*set, &takes));
             }
-            if scope == Scope::Everything
-                && *set == Set::CsiHar
-                && let Some(unseen) = Set::CsiHarUnseen.takes(places)?
-            {
-                measured.probes.extend(probe::unseen(&takes, &unseen));
+            if scope == Scope::Everything && *set == Set::CsiHar {
+                for (set, names) in [
+                    (Set::CsiHarUnseen, &probe::UNSEEN),
+                    (Set::CsiHarUnseenMore, &probe::UNSEEN_MORE),
+                ] {
+                    if let Some(unseen) = set.takes(places)? {
+                        measured
+                            .probes
+                            .extend(probe::unseen(&takes, &unseen, names));
+                    }
+                }
             }
             scored.push((*set, cases));
         }

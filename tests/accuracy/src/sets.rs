@@ -33,6 +33,8 @@ pub enum Set {
     CsiHar,
     /// The two subjects of csi-har that nobody looked at before the features and the probes stood.
     CsiHarUnseen,
+    /// The other trials of these two subjects.
+    CsiHarUnseenMore,
     /// Activities, Nexmon 80 MHz, 50 frames/s.
     Fition,
 }
@@ -95,6 +97,7 @@ impl Set {
             Self::Thu4n => "thu4n",
             Self::CsiHar => "csi-har",
             Self::CsiHarUnseen => "csi-har-unseen",
+            Self::CsiHarUnseenMore => "csi-har-unseen-more",
             Self::Fition => "fition",
         }
     }
@@ -102,7 +105,10 @@ impl Set {
     /// One case is a whole recording (or 15 s of a longer one), since its label holds only for the whole.
     #[must_use]
     pub fn by_recording(self) -> bool {
-        matches!(self, Self::CsiHar | Self::CsiHarUnseen | Self::Fition)
+        matches!(
+            self,
+            Self::CsiHar | Self::CsiHarUnseen | Self::CsiHarUnseenMore | Self::Fition
+        )
     }
 
     /// Takes every recording of the set through the service's code. `None` where they are not to be had.
@@ -180,7 +186,7 @@ impl Set {
             | Self::Surya
             | Self::Fauzan => session.to_owned(),
             Self::Thu4n | Self::Thu4nMore => format!("session {session}"),
-            Self::CsiHar | Self::CsiHarUnseen => {
+            Self::CsiHar | Self::CsiHarUnseen | Self::CsiHarUnseenMore => {
                 session.split('-').next().unwrap_or_default().to_owned()
             }
             Self::Fition => {

@@ -35,6 +35,10 @@ pub struct Evaluation {
     pub features: Vec<f32>,
     /// The window's course and the channel's profile ([`dsp::activity::course`]), where there are features.
     pub course: (Vec<f32>, Vec<f32>),
+    /// The same between antennas that share a clock ([`dsp::activity::pairs`]), where there are features and such antennas.
+    pub between: (Vec<f32>, Vec<f32>),
+    /// Mean level at which the frames were received, dBm; absent where one's was not measured.
+    pub level_dbm: Option<f32>,
     /// Ids of announced frames, oldest first.
     pub announced: Vec<Uuid>,
     /// What is known of breathing.
@@ -155,6 +159,7 @@ impl Link {
         };
         let mut features = Vec::new();
         let mut course = (Vec::new(), Vec::new());
+        let mut between = (Vec::new(), Vec::new());
         if verdict.state != LinkState::Unknown {
             let work = &mut bench.features;
             let found = self
@@ -162,9 +167,15 @@ impl Link {
                 .window_in(work, start_us, end_us, &mut features);
             if found.is_ok() {
                 self.extractor.course_in(work, &mut course.0, &mut course.1);
+                // Both are empty where too little was measured.
+                let (course, profile) = (&mut between.0, &mut between.1);
+                let _ = self
+                    .pairs
+                    .window_in(work, start_us, end_us, course, profile);
             }
         }
         let (amplitude_mean, amplitude_std) = amplitude(marks);
+        levels(marks, &mut bench.levels);
         let newest = marks
             .iter()
             .rev()
@@ -182,6 +193,8 @@ impl Link {
             phase_variance: self.phase.variance(first, last),
             features,
             course,
+            between,
+            level_dbm: mean(&bench.levels),
             announced,
             breath,
             distance,
@@ -241,6 +254,11 @@ fn rounding_of(format: SampleFormat, marks: &[Mark]) -> f64 {
 pub(crate) fn rounding(marks: &[Mark]) -> f64 {
     let sum: f64 = marks.iter().map(|mark| f64::from(mark.inverse_power)).sum();
     sum / (3.0 * marks.len().max(1) as f64)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn mean(values: &[f32]) -> Option<f32> {
+    (!values.is_empty()).then(|| values.iter().sum::<f32>() / values.len() as f32)
 }
 
 /// Mean and standard deviation of the RMS amplitude, in units of the samples.

@@ -39,6 +39,8 @@ pub(super) fn wire(
         quality,
         features,
         course: (course, profile),
+        between: (pair_course, pair_profile),
+        level_dbm,
         breath,
         distance,
         motion,
@@ -70,6 +72,9 @@ pub(super) fn wire(
         features: features.clone(),
         course: course.clone(),
         profile: profile.clone(),
+        pair_course: pair_course.clone(),
+        pair_profile: pair_profile.clone(),
+        level_dbm: *level_dbm,
         source: match origin.source {
             DataSource::Live => WireSource::Live,
             DataSource::Replay => WireSource::Replay,

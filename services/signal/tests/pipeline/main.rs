@@ -16,6 +16,7 @@ mod level;
 mod links;
 mod movers;
 mod packed;
+mod pairs;
 mod presence;
 mod processing;
 mod recordings_of_rooms;

@@ -1,18 +1,19 @@
 //! How a window goes on in time, and how the channel is shaped meanwhile: what tells one movement from another, where
 //! [`NAMES`](super::NAMES) tell movement from stillness.
 //!
-//! With `z[t,k]` as in the module above (relative deviation of cell `t` and live subcarrier `k`), everything of the course
-//! follows from the Gram matrix `G[s,t] = mean_k z[s,k] z[t,k]` over the filled cells of the window, at most 64 x 64 numbers
-//! whatever the number of subcarriers. In order:
+//! With `x[t,k] = y[t,k] - m[k]`, the deviation of the normalised amplitude in cell `t` and live subcarrier `k` from its mean over the window, everything
+//! of the course follows from the Gram matrix `G[s,t] = mean_k x[s,k] x[t,k]` over the filled cells of the window, at most 64 x 64 numbers
+//! whatever the number of subcarriers. It is not divided by `m`, as `z` of the module above is: noise is the same on all subcarriers, so the
+//! weights `m^2` of maximal ratio combining are right. `c` is the coherent share as there. In order:
 //!
 //! | name | formula |
 //! |---|---|
 //! | `share_1`, `share_2`, `share_3` | the largest eigenvalues of `G` by its trace: the shares of the first principal components (CARM) |
 //! | `spread` | `trace(G)^2 / sum G^2 / T`: effective number of components by the number of cells |
 //! | `band_1` to `band_4` | shares of the power, Hann-windowed, at 0.5..1, 1.5..2, 2.5..3 and 3.5..5 Hz (multiples of 1/2 Hz) |
-//! | `energy_2`, `energy_3`, `energy_4` | change `mean d^2` of the quarters of the window by their sum, ascending, without the least |
+//! | `energy_2`, `energy_3`, `energy_4` | change `mean (x[t+1] - x[t])^2` of the quarters of the window by their sum, ascending, without the least |
 //! | `step` | root of the mean square of (last quarter's mean - first quarter's mean): a changed posture stays changed |
-//! | `lag_3` to `lag_10` | `c * (1 - mean (z[t+l] - z[t])^2 / (2 mean z^2))`: autocorrelation after 300 ms to 1 s, as `lag_1` |
+//! | `lag_3` to `lag_10` | `c * (1 - mean (x[t+l] - x[t])^2 / (2 mean x^2))`: autocorrelation after 300 ms to 1 s |
 //!
 //! The lags go on where [`NAMES`](super::NAMES) end, up to half of the service's window: how fast the channel turns round, and
 //! whether it comes back. Speed of path and rhythm belong to the movement, where the shares of components and the step belong
@@ -27,8 +28,8 @@ use super::statistics::Statistics;
 use crate::eigen::Eigen;
 use crate::lanes;
 
-/// Name and version of the layout of the course. Its first 12 values are those of `activity-course/1`.
-pub const SCHEMA: &str = "activity-course/2";
+/// Name and version of the layout of the course. Version 2 had relative deviations, version 1 no lags.
+pub const SCHEMA: &str = "activity-course/3";
 /// Names of the values of the course in order; formulas in the module's text. All without unit.
 pub const NAMES: &[&str] = &[
     "share_1", "share_2", "share_3", "spread", "band_1", "band_2", "band_3", "band_4", "energy_2",
@@ -52,6 +53,21 @@ const EDGES: [std::ops::RangeInclusive<u32>; 4] = [1..=2, 3..=4, 5..=6, 7..=10];
 /// Trace below which nothing varies.
 const NOTHING: f64 = 1e-12;
 
+/// What varies in a window: one row for each filled cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deviations<'a> {
+    /// The rows, one after the other; each column has the mean 0.
+    pub rows: &'a [f64],
+    /// Numbers of a row.
+    pub width: usize,
+    /// Values of a row, of which a mean is taken.
+    pub values: usize,
+    /// Grid index of each row's cell, ascending.
+    pub indices: &'a [i64],
+    /// The share that the lags are to be multiplied by.
+    pub coherent: f64,
+}
+
 /// Memory of the computation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Course {
@@ -66,11 +82,31 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Appends the values of [`NAMES`] to `out`, for the window whose features were computed last.
-    pub(super) fn of(&mut self, of: &Statistics, out: &mut Vec<f32>) {
-        let cells = of.filled();
+    /// Appends the values of [`NAMES`] to `out`.
+    pub(super) fn of(&mut self, of: &Deviations<'_>, out: &mut Vec<f32>) {
         self.fill(of);
-        let trace: f64 = (0..cells).map(|cell| self.at(cell, cell)).sum();
+        self.append(of, out);
+    }
+
+    /// The mean square of the deviations, and that of the change from cell to cell, after [`fill`](Self::fill).
+    pub(super) fn sizes(&self, indices: &[i64]) -> [f64; 2] {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (cell, pair) in indices.windows(2).enumerate() {
+            if let [early, late] = pair
+                && late - early == 1
+            {
+                sum += self.change(cell);
+                count += 1.0;
+            }
+        }
+        let change = if count > 0.0 { sum / count } else { 0.0 };
+        [self.trace() / self.cells.max(1) as f64, change]
+    }
+
+    /// The values of [`NAMES`] after [`fill`](Self::fill), which this takes apart.
+    pub(super) fn append(&mut self, of: &Deviations<'_>, out: &mut Vec<f32>) {
+        let cells = self.cells;
+        let trace = self.trace();
         if trace <= NOTHING {
             out.extend(std::iter::repeat_n(0.0, NAMES.len()));
             return;
@@ -78,17 +114,17 @@ impl Course {
         // Before the eigenvalues, which take the matrix apart.
         let square: f64 = self.gram.iter().map(|value| value * value).sum();
         let spread = trace * trace / square / cells as f64;
-        let bands = self.bands(of.indices());
-        let energies = self.energies(of.indices());
+        let bands = self.bands(of.indices);
+        let energies = self.energies(of.indices);
         let step = self.step();
-        let lags = self.autocorrelations(of.indices(), trace / cells as f64);
+        let lags = self.autocorrelations(of.indices, trace / cells as f64);
         let shares: [f64; 3] = self.eigen.largest(&mut self.gram, cells);
         out.extend(shares.map(|share| (share / trace) as f32));
         out.push(spread as f32);
         out.extend(bands.map(|share| share as f32));
         out.extend(energies.map(|share| share as f32));
         out.push(step as f32);
-        out.extend(lags.map(|lag| (of.coherent() * lag) as f32));
+        out.extend(lags.map(|lag| (of.coherent * lag) as f32));
     }
 
     fn at(&self, row: usize, column: usize) -> f64 {
@@ -98,18 +134,30 @@ impl Course {
             .unwrap_or_default()
     }
 
-    fn fill(&mut self, of: &Statistics) {
-        let cells = of.filled();
+    fn trace(&self) -> f64 {
+        (0..self.cells).map(|cell| self.at(cell, cell)).sum()
+    }
+
+    /// The mean square of the change from a cell to the next.
+    fn change(&self, cell: usize) -> f64 {
+        let own = self.at(cell, cell) + self.at(cell + 1, cell + 1);
+        (own - 2.0 * self.at(cell, cell + 1)).max(0.0)
+    }
+
+    /// Computes the Gram matrix.
+    pub(super) fn fill(&mut self, of: &Deviations<'_>) {
+        let cells = of.indices.len();
         self.gram.clear();
         self.gram.resize(cells * cells, 0.0);
         self.cells = cells;
-        let width = of.width().max(1) as f64;
-        for (row, early) in of.deviations().enumerate() {
-            for (column, late) in of.deviations().enumerate().skip(row) {
+        let values = of.values.max(1) as f64;
+        let rows = || of.rows.chunks_exact(of.width.max(1)).take(cells);
+        for (row, early) in rows().enumerate() {
+            for (column, late) in rows().enumerate().skip(row) {
                 let sum = lanes::sum_pairs(early, late, |a: f64, b: f64| a * b);
                 for place in [row * cells + column, column * cells + row] {
                     if let Some(value) = self.gram.get_mut(place) {
-                        *value = sum / width;
+                        *value = sum / values;
                     }
                 }
             }
@@ -165,11 +213,9 @@ impl Course {
                 if late - early != 1 {
                     continue;
                 }
-                let change = self.at(cell, cell) + self.at(cell + 1, cell + 1)
-                    - 2.0 * self.at(cell, cell + 1);
                 let quarter = usize::try_from(4 * (early - first) / span).unwrap_or(0);
                 if let Some(sum) = quarters.get_mut(quarter.min(3)) {
-                    *sum += change.max(0.0);
+                    *sum += self.change(cell);
                 }
             }
         }
@@ -196,7 +242,7 @@ impl Course {
         sum.max(0.0).sqrt() / quarter as f64
     }
 
-    /// Autocorrelation after each lag, from the squared differences: `mean_k (z[t] - z[s])^2 = G[s,s] + G[t,t] - 2 G[s,t]`.
+    /// Autocorrelation after each lag, from the squared differences: `mean_k (x[t] - x[s])^2 = G[s,s] + G[t,t] - 2 G[s,t]`.
     fn autocorrelations(&self, indices: &[i64], variance: f64) -> [f64; LAGS] {
         let mut squares = [(0.0, 0.0); LAGS];
         let rows = self.gram.chunks_exact(self.cells.max(1)).zip(indices);

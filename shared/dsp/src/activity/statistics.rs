@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::FRAMES_FOR_NOISE;
+use super::course::Deviations;
 use crate::lanes;
 
 /// Variance of relative amplitude below which nothing varies: far under the quantisation of any receiver.
@@ -31,6 +32,8 @@ pub(super) struct Statistics {
     runs: Vec<Range<usize>>,
     /// Relative deviation `z`, one row per filled cell, live subcarriers only.
     deviations: Vec<f64>,
+    /// Deviation of the live subcarriers that is not relative.
+    fluctuations: Vec<f64>,
     /// Differences `d` of neighbouring filled cells.
     differences: Vec<f64>,
     /// One value per live subcarrier, for quantiles.
@@ -56,28 +59,22 @@ impl Statistics {
             .extend(sums.iter().map(|sum| f64::from(*sum) / frames));
     }
 
-    pub(super) fn filled(&self) -> usize {
-        self.indices.len()
-    }
-
-    /// Grid index of each filled cell.
-    pub(super) fn indices(&self) -> &[i64] {
-        &self.indices
-    }
-
-    /// Number of live subcarriers.
-    pub(super) fn width(&self) -> usize {
-        self.live.len()
-    }
-
-    /// The relative deviations of the live subcarriers, cell after cell; of the window whose features were computed last.
-    pub(super) fn deviations(&self) -> impl Iterator<Item = &[f64]> {
-        self.deviations.chunks_exact(self.live.len().max(1))
-    }
-
-    /// The coherent share `c` of the window whose features were computed last.
-    pub(super) fn coherent(&self) -> f64 {
-        self.coherent
+    /// What the live subcarriers deviate by, of the window whose features were computed last: not relative to their mean as there, so
+    /// that a weak one, whose noise is as large as a strong one's, counts for little.
+    pub(super) fn fluctuations(&mut self) -> Deviations<'_> {
+        let width = self.live.len();
+        self.fluctuations.clear();
+        for row in self.deviations.chunks_exact(width.max(1)) {
+            let pairs = row.iter().zip(&self.levels);
+            self.fluctuations.extend(pairs.map(|(z, level)| z * level));
+        }
+        Deviations {
+            rows: &self.fluctuations,
+            width,
+            values: width,
+            indices: &self.indices,
+            coherent: self.coherent,
+        }
     }
 
     /// Mean normalised amplitude of a sample over the window.

@@ -75,7 +75,7 @@ def course(times_us, power, valid, blocks, start_us, end_us):
     means = np.array([y[cell == i].mean(axis=0) for i in filled])
     level = means.mean(axis=0)
     live = valid & (level >= 0.2)
-    z = means[:, live] / level[live] - 1
+    z = means[:, live] - level[live]
     cells, width = z.shape
 
     values = np.linalg.svd(z, compute_uv=False) ** 2 / width

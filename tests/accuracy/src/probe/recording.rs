@@ -1,6 +1,6 @@
 //! A recording as one case: what its windows say while something moves, when that was, and where the channel went.
 
-use super::{Course, Place, of_window};
+use super::{Course, Place, of_pairs, of_window};
 use crate::path::Window;
 use crate::sets::Take;
 
@@ -8,17 +8,48 @@ use crate::sets::Take;
 const DEVIATION: usize = 1;
 const CHANGE: usize = 4;
 const SHARED_CHANGE: usize = 7;
+/// The same among what is told of the pairs of antennas.
+const DEVIATION_OF_PAIRS: usize = 0;
+const CHANGE_OF_PAIRS: usize = 1;
 /// Parts of the recording that the energies are told of.
 const PARTS: usize = 8;
 /// Windows before and after that with most change whose change is told.
 const AROUND: [isize; 8] = [-10, -6, -4, -2, 2, 4, 6, 10];
-/// Added to distances of profiles (logarithms of amplitude) before their own logarithm is taken.
+/// Added to distances of profiles (without unit) before their logarithm is taken.
 const FLOOR: f64 = 0.01;
 
-/// What is told of a recording, in order:
+/// What there is of every recording of a probe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct There {
+    /// Antennas that share a clock.
+    pairs: bool,
+    /// The level of the frames.
+    level: bool,
+}
+
+impl There {
+    pub(super) fn of(takes: &[Take]) -> Self {
+        let everywhere = |has: fn(&Window) -> bool| {
+            takes
+                .iter()
+                .all(|take| usable(take).any(has) || usable(take).next().is_none())
+        };
+        Self {
+            pairs: everywhere(|window| !window.pairs.0.is_empty()),
+            level: everywhere(|window| window.level_dbm.is_some()),
+        }
+    }
+}
+
+fn usable(take: &Take) -> impl Iterator<Item = &Window> {
+    let windows = take.windows.iter();
+    windows.filter(|window| !window.features.is_empty())
+}
+
+/// What is told of a recording, in order. Of the amplitudes:
 ///
 /// 1. the mean of each feature of its windows, each window weighted by how much varies in it: a recording of 15 s of which 3 are
-///    a fall is told by these 3;
+///    a fall is told by these 3; and, but for amplitudes in a new place, the features of the window with most change;
 /// 2. three sizes (logarithms) in each of [`PARTS`] parts of it, less their mean;
 /// 3. the change at [`AROUND`] the window with most, less its own;
 /// 4. when the change takes place: mean time, spread, skewness, and the share of windows that it is spread over;
@@ -26,51 +57,141 @@ const FLOOR: f64 = 0.01;
 ///    the beginning, its spread, and what share of the way it stays away;
 /// 6. in a known place, the profile itself: at the beginning, on the whole, at the end, and its spread.
 ///
+/// Of antennas that share a clock 1, 2, 5 and 6 again. In a new place these stand for the amplitudes, of which only the lags are
+/// told then. In a known place the level, too: at the beginning, on the whole, at the end, and its spread.
+///
 /// `None` where no window has features.
-pub(super) fn of_recording(take: &Take, place: Place) -> Option<Vec<f64>> {
-    let windows: Vec<&Window> = take
-        .windows
-        .iter()
-        .filter(|window| !window.features.is_empty())
-        .collect();
-    let course = match place {
-        Place::Known => Course::Whole,
-        Place::New => Course::Lags,
+pub(super) fn of_recording(take: &Take, place: Place, there: There) -> Option<Vec<f64>> {
+    let windows: Vec<&Window> = usable(take).collect();
+    windows.first()?;
+    let mut features = if there.pairs && place == Place::New {
+        let lags = Series::of(&windows, |window| of_window(window, Course::LagsAlone));
+        let all = Series::of(&windows, |window| of_window(window, Course::Lags));
+        let mut features = weighted_mean(&lags.rows, &weights_by_amplitude(&windows));
+        features.extend(lags.at(peak(&all.column(CHANGE))));
+        features
+    } else {
+        of_amplitudes(&windows, place)
     };
-    let rows: Vec<Vec<f64>> = windows
-        .iter()
-        .map(|window| of_window(window, course))
-        .collect();
-    rows.first()?;
-    let raw = |window: &&Window| {
-        let deviation = window.features.get(DEVIATION);
-        deviation.copied().map_or(0.0, f64::from).max(0.0) + 1e-9
-    };
-    let weights: Vec<f64> = windows.iter().map(raw).collect();
-    let mut features = weighted_mean(&rows, &weights);
-    features.extend(parts(&rows));
-    let change: Vec<f64> = column(&rows, CHANGE);
-    features.extend(around_the_peak(&change));
-    features.extend(moments(&change));
-    let profiles: Vec<Vec<f64>> = windows
-        .iter()
-        .map(|window| window.profile.iter().copied().map(f64::from).collect())
-        .collect();
-    let quarter = (profiles.len() / 4).max(1);
-    let begin = mean(profiles.get(..quarter).unwrap_or_default());
-    let end = mean(profiles.get(profiles.len() - quarter..).unwrap_or_default());
-    let whole = mean(&profiles);
-    let spread = spread(&profiles, &whole);
-    features.extend(way(&profiles, &begin, &end, &spread));
-    if place == Place::Known {
-        features.extend([begin, whole, end, spread].concat());
+    if there.pairs {
+        features.extend(of_antennas(&windows, place)?);
+    }
+    if there.level && place == Place::Known {
+        let levels: Vec<Vec<f64>> = windows
+            .iter()
+            .filter_map(|window| window.level_dbm)
+            .map(|level| vec![f64::from(level)])
+            .collect();
+        features.extend(Way::of(&levels).profile());
     }
     Some(features)
 }
 
-fn column(rows: &[Vec<f64>], place: usize) -> Vec<f64> {
-    let value = |row: &Vec<f64>| row.get(place).copied().unwrap_or_default();
-    rows.iter().map(value).collect()
+fn of_amplitudes(windows: &[&Window], place: Place) -> Vec<f64> {
+    let course = match place {
+        Place::Known => Course::Whole,
+        Place::New => Course::Lags,
+    };
+    let series = Series::of(windows, |window| of_window(window, course));
+    let change = series.column(CHANGE);
+    let mut features = weighted_mean(&series.rows, &weights_by_amplitude(windows));
+    if place == Place::Known {
+        features.extend(series.at(peak(&change)));
+    }
+    features.extend(series.parts(&[DEVIATION, CHANGE, SHARED_CHANGE]));
+    features.extend(around_the_peak(&change));
+    features.extend(moments(&change));
+    let profiles = windows.iter().map(|window| numbers(&window.profile));
+    let way = Way::of(&profiles.collect::<Vec<_>>());
+    features.extend(way.distances());
+    if place == Place::Known {
+        features.extend(way.profile());
+    }
+    features
+}
+
+/// `None` where no window says anything of them.
+fn of_antennas(windows: &[&Window], place: Place) -> Option<Vec<f64>> {
+    let windows: Vec<&Window> = windows
+        .iter()
+        .copied()
+        .filter(|window| !window.pairs.0.is_empty())
+        .collect();
+    windows.first()?;
+    let series = Series::of(&windows, of_pairs);
+    let weights = weights(&windows, |window| {
+        window.pairs.0.get(DEVIATION_OF_PAIRS).copied()
+    });
+    let mut features = weighted_mean(&series.rows, &weights);
+    features.extend(series.at(peak(&series.column(CHANGE_OF_PAIRS))));
+    features.extend(series.parts(&[DEVIATION_OF_PAIRS, CHANGE_OF_PAIRS]));
+    let profiles = windows.iter().map(|window| numbers(&window.pairs.1));
+    let way = Way::of(&profiles.collect::<Vec<_>>());
+    features.extend(way.distances());
+    if place == Place::Known {
+        features.extend(way.profile());
+    }
+    Some(features)
+}
+
+fn numbers(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// How much each window weighs by this size of it.
+fn weights(windows: &[&Window], size: impl Fn(&Window) -> Option<f32>) -> Vec<f64> {
+    let weight = |window: &&Window| size(window).map_or(0.0, f64::from).max(0.0) + 1e-9;
+    windows.iter().map(weight).collect()
+}
+
+fn weights_by_amplitude(windows: &[&Window]) -> Vec<f64> {
+    weights(windows, |window| window.features.get(DEVIATION).copied())
+}
+
+/// What is told of each window of a recording.
+struct Series {
+    rows: Vec<Vec<f64>>,
+}
+
+impl Series {
+    fn of(windows: &[&Window], of: impl Fn(&Window) -> Vec<f64>) -> Self {
+        Self {
+            rows: windows.iter().map(|window| of(window)).collect(),
+        }
+    }
+
+    fn column(&self, place: usize) -> Vec<f64> {
+        let value = |row: &Vec<f64>| row.get(place).copied().unwrap_or_default();
+        self.rows.iter().map(value).collect()
+    }
+
+    fn at(&self, place: usize) -> Vec<f64> {
+        self.rows.get(place).cloned().unwrap_or_default()
+    }
+
+    /// These columns in each of [`PARTS`] parts, less their mean.
+    fn parts(&self, places: &[usize]) -> Vec<f64> {
+        let of_row = |row: &Vec<f64>| {
+            let places = places.iter();
+            places
+                .map(|place| row.get(*place).copied().unwrap_or_default())
+                .collect()
+        };
+        let sizes: Vec<Vec<f64>> = self.rows.iter().map(of_row).collect();
+        let whole = mean(&sizes);
+        let count = sizes.len();
+        let of_part = |part: usize| {
+            let begin = part * count / PARTS;
+            let end = ((part + 1) * count / PARTS).max(begin + 1);
+            let of_part = mean(sizes.get(begin..end).unwrap_or_default());
+            of_part
+                .into_iter()
+                .zip(&whole)
+                .map(|(x, m)| x - m)
+                .collect::<Vec<f64>>()
+        };
+        (0..PARTS).flat_map(of_part).collect()
+    }
 }
 
 fn weighted_mean(rows: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
@@ -101,37 +222,17 @@ fn distance(one: &[f64], other: &[f64]) -> f64 {
     (squares / one.len().max(1) as f64).sqrt()
 }
 
-fn parts(rows: &[Vec<f64>]) -> Vec<f64> {
-    let sizes: Vec<Vec<f64>> = rows
-        .iter()
-        .map(|row| {
-            let of_row = [DEVIATION, CHANGE, SHARED_CHANGE].map(|place| row.get(place).copied());
-            of_row.map(Option::unwrap_or_default).to_vec()
-        })
-        .collect();
-    let whole = mean(&sizes);
-    let count = sizes.len();
-    let of_part = |part: usize| {
-        let begin = part * count / PARTS;
-        let end = ((part + 1) * count / PARTS).max(begin + 1);
-        let of_part = mean(sizes.get(begin..end).unwrap_or_default());
-        of_part
-            .into_iter()
-            .zip(&whole)
-            .map(|(x, m)| x - m)
-            .collect::<Vec<f64>>()
-    };
-    (0..PARTS).flat_map(of_part).collect()
+/// The place of the largest, the first of equals.
+fn peak(values: &[f64]) -> usize {
+    let at = |place: usize| values.get(place).copied().unwrap_or_default();
+    let places = (0..values.len()).rev();
+    let peak = places.max_by(|a, b| at(*a).total_cmp(&at(*b)));
+    peak.unwrap_or_default()
 }
 
 fn around_the_peak(change: &[f64]) -> Vec<f64> {
     let last = change.len().saturating_sub(1);
-    // The first of equals.
-    let peak = (0..change.len()).rev().max_by(|a, b| {
-        let at = |place: usize| change.get(place).copied().unwrap_or_default();
-        at(*a).total_cmp(&at(*b))
-    });
-    let peak = peak.unwrap_or_default();
+    let peak = peak(change);
     let at = |place: usize| change.get(place).copied().unwrap_or_default();
     AROUND
         .iter()
@@ -165,32 +266,63 @@ fn moments(change: &[f64]) -> [f64; 4] {
     ]
 }
 
-fn way(profiles: &[Vec<f64>], begin: &[f64], end: &[f64], spread: &[f64]) -> [f64; 6] {
-    let mut from_begin: Vec<f64> = profiles.iter().map(|p| distance(p, begin)).collect();
-    let farthest = from_begin.iter().copied().fold(0.0, f64::max);
-    let from_end = profiles
-        .iter()
-        .map(|p| distance(p, end))
-        .fold(0.0, f64::max);
-    let middle = dsp::robust::quantile(&mut from_begin, 0.5).unwrap_or_default();
-    let changed = distance(begin, end);
-    let still = vec![0.0; spread.len()];
-    let logs = [
-        changed,
-        farthest,
-        from_end,
-        middle,
-        distance(spread, &still),
-    ];
-    let [changed_log, farthest_log, end_log, middle_log, spread_log] =
-        logs.map(|x| (x + FLOOR).ln());
-    let stays = changed / (farthest.max(from_end) + FLOOR);
-    [
-        changed_log,
-        farthest_log,
-        end_log,
-        middle_log,
-        spread_log,
-        stays,
-    ]
+/// Where a profile goes.
+struct Way {
+    profiles: Vec<Vec<f64>>,
+    /// Its mean in the first quarter of the windows, in the last, and in all.
+    begin: Vec<f64>,
+    end: Vec<f64>,
+    whole: Vec<f64>,
+    spread: Vec<f64>,
+}
+
+impl Way {
+    fn of(profiles: &[Vec<f64>]) -> Self {
+        let quarter = (profiles.len() / 4).max(1);
+        let last = profiles.len().saturating_sub(quarter);
+        let part = |part: Option<&[Vec<f64>]>| mean(part.unwrap_or_default());
+        let whole = mean(profiles);
+        Self {
+            begin: part(profiles.get(..quarter)),
+            end: part(profiles.get(last..)),
+            spread: spread(profiles, &whole),
+            whole,
+            profiles: profiles.to_vec(),
+        }
+    }
+
+    fn distances(&self) -> [f64; 6] {
+        let from = |place: &[f64]| -> Vec<f64> {
+            let profiles = self.profiles.iter();
+            profiles.map(|profile| distance(profile, place)).collect()
+        };
+        let farthest = |from: &[f64]| from.iter().copied().fold(0.0, f64::max);
+        let mut from_begin = from(&self.begin);
+        let (from_first, from_last) = (farthest(&from_begin), farthest(&from(&self.end)));
+        let middle = dsp::robust::quantile(&mut from_begin, 0.5).unwrap_or_default();
+        let changed = distance(&self.begin, &self.end);
+        let still = vec![0.0; self.spread.len()];
+        let sizes = [
+            changed,
+            from_first,
+            from_last,
+            middle,
+            distance(&self.spread, &still),
+        ];
+        let [changed_log, first_log, last_log, middle_log, spread_log] =
+            sizes.map(|size| (size + FLOOR).ln());
+        let stays = changed / (from_first.max(from_last) + FLOOR);
+        [
+            changed_log,
+            first_log,
+            last_log,
+            middle_log,
+            spread_log,
+            stays,
+        ]
+    }
+
+    fn profile(self) -> Vec<f64> {
+        [self.begin, self.whole, self.end, self.spread].concat()
+    }
 }
