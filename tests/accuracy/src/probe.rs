@@ -88,14 +88,14 @@ enum Course {
 /// The first features are sizes: their logarithm is taken.
 const SIZES: usize = 8;
 
-/// The cases of recordings.
+/// The cases of recordings that all have what is `there`.
 fn cases(
     takes: &[Take],
     class: fn(&Take) -> String,
     fold: fn(&Take) -> String,
     place: Place,
+    there: There,
 ) -> Vec<Sample> {
-    let there = There::of(takes);
     let sample = |take: &Take| {
         Some(Sample {
             features: of_recording(take, place, there)?,
@@ -182,15 +182,18 @@ pub const UNSEEN_MORE: Unseen = Unseen {
 /// The probes of csi-har on the subjects that nobody looked at: learnt from the others, in the same rooms and across rooms.
 #[must_use]
 pub fn unseen(seen: &[Take], unseen: &[Take], names: &Unseen) -> Vec<Outcome> {
+    let there = There::of(seen.iter().chain(unseen));
+    let of =
+        |class, fold, place| [unseen, seen].map(|takes| cases(takes, class, fold, place, there));
     let once = |names, class: fn(&Take) -> String| {
-        let [own, others] = [unseen, seen].map(|takes| cases(takes, class, session, Place::Known));
+        let [own, others] = of(class, session, Place::Known);
         tried(
             names,
             &[(own.iter().collect(), others.iter().collect())],
             "",
         )
     };
-    let [own, others] = [unseen, seen].map(|takes| cases(takes, activity, room, Place::New));
+    let [own, others] = of(activity, room, Place::New);
     let rooms: BTreeSet<&str> = own.iter().map(|sample| sample.fold.as_str()).collect();
     let across = |room: &&str| -> (Vec<&Sample>, Vec<&Sample>) {
         let own = own.iter().filter(|sample| sample.fold == **room);
@@ -212,7 +215,8 @@ pub fn unseen(seen: &[Take], unseen: &[Take], names: &Unseen) -> Vec<Outcome> {
 /// The probes of a set's takes.
 #[must_use]
 pub fn measure(set: Set, takes: &[Take]) -> Vec<Outcome> {
-    let whole = |class, fold, place| cases(takes, class, fold, place);
+    let there = There::of(takes.iter());
+    let whole = |class, fold, place| cases(takes, class, fold, place, there);
     match set {
         Set::CsiHar => vec![
             outcome(

@@ -43,7 +43,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Collects one link's frames and gives the course between its antennas.
 ///
-/// Memory: its cells ([`MAX_CELLS`] at most) times 20 numbers for each pair; nothing is allocated after the first window.
+/// Memory: its cells ([`MAX_CELLS`] at most) times two numbers for each pair and subcarrier, which are put together to parts only where a window
+/// is evaluated: a frame is added in vector instructions. Nothing is allocated after the first window.
 #[derive(Clone, Debug)]
 pub struct Pairs {
     /// Places of the first samples of both antennas in a row.
@@ -88,7 +89,7 @@ impl Pairs {
             .collect();
         // As the profile has it: the sample of rank `r` is of the part `r * BANDS / each`.
         let begin = |band: usize| (band * each).div_ceil(BANDS);
-        let width = pairs.len() * BANDS * PARTS;
+        let width = pairs.len() * each * PARTS;
         Self {
             each,
             samples: blocks.width(),
@@ -104,23 +105,36 @@ impl Pairs {
         if self.pairs.is_empty() || split.len() != self.samples {
             return false;
         }
-        let mut values = [[0.0_f32; BANDS * PARTS]; MOST_PAIRS];
-        for (pair, values) in self.pairs.iter().zip(&mut values) {
-            let antennas = (
-                Antenna::of(split, pair.0, self.each),
-                Antenna::of(split, pair.1, self.each),
-            );
-            if !products(antennas, &self.bands, product, values) {
+        let mut scales = [0.0_f32; MOST_PAIRS];
+        for ((one, other), scale) in self.pairs.iter().zip(&mut scales) {
+            let [one, other] = [one, other].map(|first| self.power(split, *first));
+            *scale = self.each as f32 / (one.sqrt() * other.sqrt());
+            if !(*scale > 0.0 && scale.is_finite()) {
                 return false;
             }
         }
+        let each = self.each;
         let Some(sums) = self.grid.add(time_us) else {
             return false;
         };
-        for (sum, value) in sums.iter_mut().zip(values.as_flattened()) {
-            *sum += value;
+        let of_pairs = sums.chunks_exact_mut(each * PARTS);
+        for (((one, other), scale), sums) in self.pairs.iter().zip(scales).zip(of_pairs) {
+            let [one, other] = [one, other].map(|first| antenna(split, *first, each));
+            product.conjugate_product(one, other);
+            let (re, im) = sums.split_at_mut(each);
+            for (sums, parts) in [(re, product.re()), (im, product.im())] {
+                for (sum, part) in sums.iter_mut().zip(parts) {
+                    *sum += part * scale;
+                }
+            }
         }
         true
+    }
+
+    /// The sum of an antenna's powers.
+    fn power(&self, split: &Split, first: usize) -> f32 {
+        let powers = split.power().get(first..first + self.each);
+        lanes::sum(powers.unwrap_or_default(), |power: f32| power)
     }
 
     /// The course of the window from `start_us` (inclusive) to `end_us` (exclusive) in the order of [`names`], and its profile: for each pair [`BANDS`]
@@ -153,8 +167,14 @@ impl Pairs {
         for cell in self.grid.window(start_us, end_us)? {
             memory.indices.push(cell.index);
             let frames = f64::from(cell.frames);
-            for (sum, mean) in cell.sums.iter().zip(&mut memory.means) {
-                let value = f64::from(*sum) / frames;
+            let parts = cell.sums.chunks_exact(self.each.max(1));
+            let parts = parts.flat_map(|part| {
+                let of_band = |band: &Range<usize>| part.get(band.clone()).unwrap_or_default();
+                self.bands.iter().map(of_band)
+            });
+            for (part, mean) in parts.zip(&mut memory.means) {
+                let sum: f32 = part.iter().sum();
+                let value = f64::from(sum) / (frames * part.len().max(1) as f64);
                 *mean += value;
                 memory.rows.push(value);
             }
@@ -199,45 +219,11 @@ impl Course {
     }
 }
 
-/// The valid samples of one antenna.
-struct Antenna<'a> {
-    re: &'a [f32],
-    im: &'a [f32],
-    /// Sum of the powers.
-    power: f32,
-}
-
-impl<'a> Antenna<'a> {
-    fn of(split: &'a Split, first: usize, each: usize) -> Self {
-        let range = first..first + each;
-        let of = |parts: &'a [f32]| parts.get(range.clone()).unwrap_or_default();
-        Self {
-            re: of(split.re()),
-            im: of(split.im()),
-            power: lanes::sum(of(split.power()), |power: f32| power),
-        }
-    }
-}
-
-/// The mean products of two antennas over each part of the subcarriers, real parts before imaginary ones, divided by the RMS of both. Gives
-/// false where that is not a number above 0.
-fn products(
-    (one, other): (Antenna<'_>, Antenna<'_>),
-    bands: &[Range<usize>; BANDS],
-    product: &mut Split,
-    values: &mut [f32; BANDS * PARTS],
-) -> bool {
-    let scale = one.re.len() as f32 / (one.power.sqrt() * other.power.sqrt());
-    if !(scale > 0.0 && scale.is_finite()) {
-        return false;
-    }
-    product.conjugate_product((one.re, one.im), (other.re, other.im));
-    let (re, im) = values.split_at_mut(BANDS);
-    for (parts, means) in [(product.re(), re), (product.im(), im)] {
-        for (band, mean) in bands.iter().zip(means) {
-            let part = parts.get(band.clone()).unwrap_or_default();
-            *mean = part.iter().sum::<f32>() * scale / part.len().max(1) as f32;
-        }
-    }
-    true
+/// The valid samples of one antenna: real parts and imaginary ones.
+fn antenna(split: &Split, first: usize, each: usize) -> (&[f32], &[f32]) {
+    let range = first..first + each;
+    (
+        split.re().get(range.clone()).unwrap_or_default(),
+        split.im().get(range).unwrap_or_default(),
+    )
 }

@@ -28,11 +28,10 @@ pub(super) struct There {
 }
 
 impl There {
-    pub(super) fn of(takes: &[Take]) -> Self {
+    pub(super) fn of<'a>(takes: impl Iterator<Item = &'a Take> + Clone) -> Self {
         let everywhere = |has: fn(&Window) -> bool| {
-            takes
-                .iter()
-                .all(|take| usable(take).any(has) || usable(take).next().is_none())
+            let mut takes = takes.clone();
+            takes.all(|take| usable(take).any(has) || usable(take).next().is_none())
         };
         Self {
             pairs: everywhere(|window| !window.pairs.0.is_empty()),
