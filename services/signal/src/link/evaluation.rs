@@ -125,11 +125,11 @@ impl Link {
             rows: &rows.values,
             width: self.ring.width(),
         };
+        levels(marks, &mut bench.levels);
         let motion = match counts.obstacle(settings) {
             _ if masked => None,
             Some(_) => None,
             None => {
-                levels(marks, &mut bench.levels);
                 let rounding = rounding_of(self.kind.format, marks);
                 bench
                     .meter
@@ -175,7 +175,6 @@ impl Link {
             }
         }
         let (amplitude_mean, amplitude_std) = amplitude(marks);
-        levels(marks, &mut bench.levels);
         let newest = marks
             .iter()
             .rev()

@@ -64,11 +64,9 @@ pub(super) fn wire(
         state: link_state(verdict.state).into(),
         reason: verdict.reason.map_or("", Reason::code).to_owned(),
         quality: *quality,
-        feature_schema: if features.is_empty() {
-            String::new()
-        } else {
-            Link::feature_schema().to_owned()
-        },
+        feature_schema: schema(Link::feature_schema(), features),
+        course_schema: schema(dsp::activity::course::SCHEMA, course),
+        pair_schema: schema(dsp::activity::pairs::SCHEMA, pair_course),
         features: features.clone(),
         course: course.clone(),
         profile: profile.clone(),
@@ -93,6 +91,11 @@ pub(super) fn wire(
         noise: window.limit.noise.map(narrow),
         learnt_threshold: window.limit.learnt.map(narrow),
     }
+}
+
+/// The name of a layout, where there are values in it.
+fn schema(name: &str, values: &[f32]) -> String {
+    if values.is_empty() { "" } else { name }.to_owned()
 }
 
 /// The coherent change of the level, dB.

@@ -22,6 +22,8 @@ fn three_antennas_on_one_clock_have_a_course_and_a_profile_of_three_pairs() {
     let windows = windows(&fall);
     let names: Vec<&str> = dsp::activity::pairs::names().collect();
     for window in &windows {
+        assert_eq!(window.pair_schema, "activity-pairs/1");
+        assert_eq!(window.course_schema, "activity-course/3");
         assert_eq!(window.pair_course.len(), names.len(), "{window:?}");
         assert_eq!(window.pair_profile.len(), 60, "{window:?}");
         // A mean of products of unit power.
@@ -43,12 +45,28 @@ fn three_antennas_on_one_clock_have_a_course_and_a_profile_of_three_pairs() {
     assert!(high > 1.5 * low, "{low} to {high}");
 }
 
+fn without_pairs(window: &SignalWindow) {
+    assert!(window.pair_course.is_empty() && window.pair_profile.is_empty());
+    assert_eq!(window.pair_schema, "");
+    assert!(!window.course.is_empty() && window.course_schema == "activity-course/3");
+}
+
 #[test]
 fn one_antenna_has_none() {
     let moving = require_or_skip!("espectre-movement-c6-20260310-230434");
     for window in windows(&moving) {
-        assert!(window.pair_course.is_empty() && window.pair_profile.is_empty());
+        without_pairs(&window);
         // These recordings have no RSSI: unknown, not 0.
         assert_eq!(window.level_dbm, None);
+    }
+}
+
+#[test]
+fn amplitudes_without_phase_have_none() {
+    let moving = require_or_skip!("ialr-part-1-moving");
+    for window in windows(&moving) {
+        without_pairs(&window);
+        let level = window.level_dbm.unwrap();
+        assert!((-100.0..-10.0).contains(&level), "{level}");
     }
 }

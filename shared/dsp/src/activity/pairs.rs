@@ -200,21 +200,13 @@ impl Pairs {
         );
         Ok(())
     }
-
-    /// Forgets all frames.
-    pub fn clear(&mut self) {
-        self.grid.clear();
-    }
 }
 
 impl Course {
     /// Appends `std` and `diff`, then the values of [`course::NAMES`].
     fn sizes_and_course(&mut self, of: &Deviations<'_>, out: &mut Vec<f32>) {
         self.fill(of);
-        out.extend(
-            self.sizes(of.indices)
-                .map(|square| square.max(0.0).sqrt() as f32),
-        );
+        out.extend(self.sizes(of.indices).map(|square| square.sqrt() as f32));
         self.append(of, out);
     }
 }
